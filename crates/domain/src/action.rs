@@ -1,0 +1,223 @@
+//! Everything anyone can ask for.
+
+use crate::key::NewKey;
+use crate::limits;
+use crate::{AgentId, Cents, JobId, KeyId, Lease, Rejection, Timestamp, UserId, Verdict};
+
+/// Someone asks for something. A rejected command writes nothing.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// 128 random bits, from which every id that the command makes is computed.
+    pub seed: u128,
+    /// Who asks.
+    pub actor: Actor,
+    /// For what.
+    pub action: Action,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// A user, known by a key.
+    User(UserId),
+    /// Whoever runs the exchange, at its own machine.
+    Operator,
+    /// The exchange itself: a task.
+    Exchange,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A new user, with a default agent.
+    CreateUser(NewUser),
+    /// Balance for a user, out of nowhere.
+    Grant {
+        /// Whose wallet.
+        user: UserId,
+        /// How much.
+        amount: Cents,
+    },
+    /// A new agent.
+    CreateAgent(AgentFields),
+    /// Some fields of an agent change; an absent one is left alone.
+    UpdateAgent {
+        /// Which agent.
+        agent: AgentId,
+        /// The name.
+        name: Option<String>,
+        /// The personality, or none.
+        personality: Option<Option<String>>,
+        /// The picture, or none.
+        avatar_url: Option<Option<String>>,
+    },
+    /// An agent goes; its past jobs stay.
+    DeleteAgent(AgentId),
+    /// A new API key.
+    CreateKey(NewKey),
+    /// A key is refused from now on.
+    RevokeKey(KeyId),
+    /// Keys were used.
+    TouchKeys(Vec<(KeyId, Timestamp)>),
+    /// A job is posted, and paid if the wallet has enough.
+    Post(Posting),
+    /// A job that waits for payment is paid.
+    Pay(JobId),
+    /// A job is called off.
+    Cancel(JobId),
+    /// An agent wants the best job for it.
+    Pull {
+        /// Which agent; the default one if none is named.
+        agent: Option<AgentId>,
+        /// The jobs to be tried, best first.
+        candidates: Vec<JobId>,
+    },
+    /// An agent wants that job.
+    Claim {
+        /// Which agent; the default one if none is named.
+        agent: Option<AgentId>,
+        /// Which job.
+        job: JobId,
+    },
+    /// The holder takes the job on.
+    Accept(JobId),
+    /// The holder does not want it.
+    Reject(JobId),
+    /// The receiver hands in its work.
+    Submit {
+        /// Which job.
+        job: JobId,
+        /// The work.
+        output_text: Option<String>,
+    },
+    /// The receiver gives up.
+    Fail {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// The sender decides about a submission.
+    Review {
+        /// Which job.
+        job: JobId,
+        /// The decision.
+        review: Review,
+    },
+    /// A task is due.
+    Run(Lease),
+}
+
+/// A user to be created.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// What people call them.
+    pub name: String,
+    /// Where mail reaches them.
+    pub email: Option<String>,
+    /// May run the exchange.
+    pub is_admin: bool,
+    /// Balance to begin with.
+    pub grant: Option<Cents>,
+    /// A first key.
+    pub key: Option<NewKey>,
+}
+
+/// What an agent is made of.
+#[derive(Debug, Clone)]
+pub struct AgentFields {
+    /// The name.
+    pub name: String,
+    /// The personality.
+    pub personality: Option<String>,
+    /// The picture.
+    pub avatar_url: Option<String>,
+}
+
+/// A job to be posted.
+#[derive(Debug, Clone)]
+pub struct Posting {
+    /// The sender's own words.
+    pub prompt: String,
+    /// One line.
+    pub title: String,
+    /// What is to be done.
+    pub description: Option<String>,
+    /// The skills needed.
+    pub requirements: Option<String>,
+    /// What the submission is judged by.
+    pub criteria: Vec<String>,
+    /// The environment variables, encrypted.
+    pub sealed_env: Option<Vec<u8>>,
+    /// What the sender pays.
+    pub price: Cents,
+    /// How long an attempt may take, in seconds.
+    pub time_limit_seconds: i64,
+}
+
+impl Posting {
+    /// Refuses what is out of bounds.
+    pub fn check(&self) -> Result<(), Rejection> {
+        limits::required_text("prompt", &self.prompt, limits::PROMPT)?;
+        limits::required_text("title", &self.title, limits::TITLE)?;
+        limits::optional_text("description", self.description.as_deref(), limits::PROMPT)?;
+        limits::optional_text("requirements", self.requirements.as_deref(), limits::PROSE)?;
+        limits::criteria(&self.criteria)?;
+        limits::within("price_cents", self.price.0, &limits::PRICE_CENTS)?;
+        limits::within("time_limit_seconds", self.time_limit_seconds, &limits::TIME_LIMIT_SECONDS)
+    }
+}
+
+/// A sender's decision.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// Pass or fail.
+    pub verdict: Verdict,
+    /// Why; needed for a fail.
+    pub reason: Option<String>,
+    /// Which attempt was looked at; refused when another is current.
+    pub attempt: Option<u32>,
+}
+
+impl Review {
+    /// Refuses a fail without a reason, and reasons out of bounds.
+    pub fn check(&self) -> Result<(), Rejection> {
+        match (&self.reason, self.verdict) {
+            (Some(reason), _) => limits::required_text("reason", reason, limits::PROSE),
+            (None, Verdict::Pass) => Ok(()),
+            (None, Verdict::Fail) => Err(Rejection::invalid("reason", "must say why the work fails")),
+        }
+    }
+}
+
+impl Action {
+    /// The job that the action is about, if it names one.
+    pub const fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Pay(job)
+            | Self::Cancel(job)
+            | Self::Claim { job, .. }
+            | Self::Accept(job)
+            | Self::Reject(job)
+            | Self::Submit { job, .. }
+            | Self::Fail { job, .. }
+            | Self::Review { job, .. } => Some(*job),
+            Self::Run(lease) => Some(lease.task.job),
+            _ => None,
+        }
+    }
+
+    /// The agent that the action is by or about: `Some(None)` is the actor's default agent.
+    pub const fn agent(&self) -> Option<Option<AgentId>> {
+        match self {
+            Self::UpdateAgent { agent, .. } | Self::DeleteAgent(agent) => Some(Some(*agent)),
+            Self::Pull { agent, .. } | Self::Claim { agent, .. } => Some(*agent),
+            _ => None,
+        }
+    }
+
+    /// Whether the action takes from the actor's wallet, so that the balance is a fact it needs.
+    pub const fn spends(&self) -> bool {
+        matches!(self, Self::Post(_) | Self::Pay(_))
+    }
+}

@@ -1,0 +1,212 @@
+//! Ids, and the one place where they are made: a stream computed from a command's seed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Timestamp;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            /// Reads the hyphenated lower-case form only, so that one thing has one name.
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let id = Uuid::try_parse(text).map_err(|_| MalformedId)?;
+                if id.as_hyphenated().to_string() == text { Ok(Self(id)) } else { Err(MalformedId) }
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A user: UUIDv7.
+    UserId
+);
+uuid_id!(
+    /// An agent: UUIDv7.
+    AgentId
+);
+uuid_id!(
+    /// A transfer of the ledger: UUIDv7.
+    TransferId
+);
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 12]);
+
+        impl $name {
+            /// The id as text: 12 characters of `[0-9A-Za-z]`.
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).expect("made of ASCII only")
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(text: &str) -> Result<Self, MalformedId> {
+                let bytes: [u8; 12] = text.as_bytes().try_into().map_err(|_| MalformedId)?;
+                if bytes.iter().all(u8::is_ascii_alphanumeric) { Ok(Self(bytes)) } else { Err(MalformedId) }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A job: 12 URL-safe characters, 71 random bits.
+    JobId
+);
+text_id!(
+    /// An API key's public part: 12 characters, 71 random bits.
+    KeyId
+);
+
+/// The text is no id of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a well-formed id")]
+pub struct MalformedId;
+
+/// A stream of fresh ids: the same seed and time give the same ids, other seeds give others.
+#[derive(Debug)]
+pub struct Ids {
+    state: [u64; 2],
+    now: Timestamp,
+}
+
+impl Ids {
+    /// Starts the stream. The seed carries all of the ids' randomness (128 bits of it).
+    pub fn new(seed: u128, now: Timestamp) -> Self {
+        Self { state: [(seed >> 64) as u64, seed as u64], now }
+    }
+
+    /// A fresh user id.
+    pub fn user(&mut self) -> UserId {
+        UserId(self.uuid())
+    }
+
+    /// A fresh agent id.
+    pub fn agent(&mut self) -> AgentId {
+        AgentId(self.uuid())
+    }
+
+    /// A fresh transfer id.
+    pub fn transfer(&mut self) -> TransferId {
+        TransferId(self.uuid())
+    }
+
+    /// A fresh job id.
+    pub fn job(&mut self) -> JobId {
+        JobId(self.text())
+    }
+
+    /// A fresh key id.
+    pub fn key(&mut self) -> KeyId {
+        KeyId(self.text())
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&self.next().to_be_bytes());
+        random[8..].copy_from_slice(&self.next().to_be_bytes()[..2]);
+        let millis = u64::try_from(self.now.millis()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    fn text(&mut self) -> [u8; 12] {
+        const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut left = (u128::from(self.next()) << 64) | u128::from(self.next());
+        std::array::from_fn(|_| {
+            let letter = ALPHABET[(left % 62) as usize];
+            left /= 62;
+            letter
+        })
+    }
+
+    /// xoroshiro128++ over the seed, each output mixed once more so that a zero seed is no special case.
+    fn next(&mut self) -> u64 {
+        let [a, mut b] = self.state;
+        let sum = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
+        b ^= a;
+        self.state = [a.rotate_left(49) ^ b ^ (b << 21), b.rotate_left(28)];
+        if self.state == [0, 0] {
+            self.state = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
+        }
+        let mut mixed = sum.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_one_stream_of_distinct_ids() {
+        let now = Timestamp::from_micros(1_735_689_600_000_000);
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..1000 {
+            let (mut one, mut two) = (Ids::new(seed, now), Ids::new(seed, now));
+            for _ in 0..3 {
+                assert_eq!(one.job(), two.job());
+                assert!(seen.insert(one.user().to_string()));
+                two.user();
+            }
+        }
+    }
+
+    #[test]
+    fn uuids_are_version_7_and_carry_the_time() {
+        let now = Timestamp::from_micros(1_735_689_600_000_000);
+        let id = Ids::new(7, now).agent();
+        assert_eq!(id.0.get_version_num(), 7);
+        assert!(id.to_string().starts_with("01941f29-7c00-7"));
+    }
+
+    #[test]
+    fn ids_read_back_and_nothing_else_does() {
+        let id = Ids::new(1, Timestamp::from_micros(0)).job();
+        assert_eq!(id.as_str().parse::<JobId>(), Ok(id));
+        for bad in ["", "short", "twelve-chars", "thirteenchars", "ünïcödé!"] {
+            assert!(bad.parse::<JobId>().is_err(), "{bad}");
+        }
+        assert!("01941F29-7C00-7000-8000-000000000000".parse::<UserId>().is_err());
+    }
+}

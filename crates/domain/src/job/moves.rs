@@ -1,0 +1,306 @@
+//! Every move of a job, in the order of its life.
+
+use std::sync::Arc;
+
+use super::step::Step;
+use super::{Attempt, Finished, Job, Sight, State, Submission, Verdict, Verification, Worker};
+use crate::action::{Posting, Review};
+use crate::change::{Mover, Outcome};
+use crate::limits;
+use crate::policy::COOL_DOWN_SECONDS;
+use crate::{
+    Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, Policy, Reason, Rejection, Task, TaskKind, Timestamp,
+    UserId, fee,
+};
+
+/// What every move is given besides the job.
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) policy: &'a Policy,
+    pub(crate) ids: &'a mut Ids,
+}
+
+/// A sender posts a job: paid at once if the wallet has enough, else kept until it is paid.
+pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+    posting.check()?;
+    let enough = wallet >= posting.price;
+    let job = Job {
+        id: at.ids.job(),
+        sender,
+        brief: Arc::new(Brief {
+            prompt: posting.prompt.clone(),
+            title: posting.title.trim().to_owned(),
+            description: posting.description.clone(),
+            requirements: posting.requirements.clone(),
+            criteria: posting.criteria.clone(),
+            sealed_env: posting.sealed_env.clone(),
+        }),
+        price: posting.price,
+        fee: fee::fee(posting.price, at.policy),
+        time_limit_seconds: posting.time_limit_seconds,
+        state: if enough { State::Queued } else { State::PendingPayment },
+        attempt_count: 0,
+        cancellation_requested: false,
+        offers: Vec::new(),
+        version: 1,
+        created_at: at.now,
+        updated_at: at.now,
+    };
+    let step = Step::of(job.clone(), at.now);
+    let mut change = if enough { fund(step, &job, at) } else { step }.created(Mover::Sender);
+    if !enough && let Answer::Job(job) = change.answer {
+        change.answer = Answer::Short { required: job.price, available: wallet, job };
+    }
+    Ok(change)
+}
+
+impl Job {
+    /// The sender pays for a job that waits for it.
+    pub(crate) fn pay(self, actor: UserId, wallet: Cents, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+        self.only_sender(actor)?;
+        if self.state != State::PendingPayment {
+            return Err(self.is_not("pending_payment"));
+        }
+        if wallet < self.price {
+            return Err(Rejection::BalanceTooLow { required: self.price, available: wallet });
+        }
+        let before = self.clone();
+        Ok(fund(Step::of(self, at.now), &before, at).to(State::Queued).done(EventKind::Paid, Mover::Sender))
+    }
+
+    /// The sender calls the job off: at once while nobody works on it, else when the attempt fails.
+    pub(crate) fn cancel(mut self, actor: UserId, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+        self.only_sender(actor)?;
+        match self.state {
+            State::Verified(_) | State::Failed(_) | State::Cancelled(_) => Ok(Change::none(Answer::Job(Arc::new(self)))),
+            State::Accepted(_) | State::Submitted(..) if self.cancellation_requested => {
+                Ok(Change::none(Answer::Job(Arc::new(self))))
+            }
+            State::Accepted(_) | State::Submitted(..) => {
+                self.cancellation_requested = true;
+                Ok(Step::of(self, at.now).done(EventKind::CancellationRequested, Mover::Sender))
+            }
+            State::PendingPayment => {
+                Ok(Step::of(self, at.now).to(State::Cancelled(None)).done(EventKind::Cancelled, Mover::Sender))
+            }
+            State::Queued | State::Held { .. } => {
+                let before = self.clone();
+                let step = refund(Step::of(self, at.now), &before, at);
+                Ok(step.to(State::Cancelled(None)).done(EventKind::Cancelled, Mover::Sender))
+            }
+        }
+    }
+
+    /// An agent takes a hold of a queued job; whether pull may offer it was settled before.
+    pub(crate) fn hold(self, agent: &Agent, kind: EventKind, at: &Moment<'_>) -> Result<Change, Rejection> {
+        if self.state != State::Queued {
+            let known = self.sight(agent.owner) != Sight::Nothing;
+            return Err(if known { self.is_not("queued") } else { Rejection::NotFound("job") });
+        }
+        let by = Worker { agent: agent.id, user: agent.owner };
+        let until = at.now.plus_seconds(at.policy.hold_seconds);
+        let step = Step::of(self, at.now).by(by, None).offer(by, false, None);
+        Ok(step.to(State::Held { by, until }).done(kind, Mover::Agent))
+    }
+
+    /// The agent commits to the job it holds; the clock starts now.
+    pub(crate) fn accept(mut self, actor: UserId, at: &Moment<'_>) -> Result<Change, Rejection> {
+        let (worker, until) = self.held_by(actor)?;
+        if until <= at.now {
+            return Err(Rejection::HoldExpired);
+        }
+        self.attempt_count += 1;
+        let attempt = Attempt {
+            number: self.attempt_count,
+            worker,
+            accepted_at: at.now,
+            deadline_at: at.now.plus_seconds(self.time_limit_seconds),
+        };
+        let step = Step::of(self, at.now).by(worker, Some(attempt.number)).record(attempt, None, None, None);
+        Ok(step.to(State::Accepted(attempt)).done(EventKind::Accepted, Mover::Agent))
+    }
+
+    /// The agent does not want the job it holds; pull never offers it again.
+    pub(crate) fn reject(self, actor: UserId, at: &Moment<'_>) -> Result<Change, Rejection> {
+        let (worker, until) = self.held_by(actor)?;
+        if until <= at.now {
+            return Err(Rejection::HoldExpired);
+        }
+        Ok(Step::of(self, at.now).offer(worker, true, None).to(State::Queued).done(EventKind::Rejected, Mover::Agent))
+    }
+
+    /// The hold ran out: back to the queue, and not offered to that agent for a while.
+    pub(crate) fn expire_hold(self, at: &Moment<'_>) -> Change {
+        let State::Held { by, .. } = self.state else { return Change::none(Answer::Nothing) };
+        let retry_at = at.now.plus_seconds(COOL_DOWN_SECONDS);
+        let step = Step::of(self, at.now).offer(by, false, Some(retry_at));
+        step.to(State::Queued).done(EventKind::HoldExpired, Mover::Exchange)
+    }
+
+    /// The receiver hands in its work.
+    pub(crate) fn submit(self, actor: UserId, output: Option<&str>, at: &Moment<'_>) -> Result<Change, Rejection> {
+        let attempt = self.received_by(actor)?;
+        if attempt.deadline_at <= at.now {
+            return Err(Rejection::DeadlinePassed);
+        }
+        let State::Accepted(attempt) = self.state else { return Err(self.is_not("accepted")) };
+        let submission = Submission {
+            output_text: output.map(Arc::from),
+            submitted_at: at.now,
+            review_until: at.now.plus_seconds(at.policy.review_window_seconds),
+        };
+        let step = Step::of(self, at.now).record(attempt, Some(submission.clone()), None, None);
+        Ok(step.to(State::Submitted(attempt, submission)).done(EventKind::Submitted, Mover::Agent))
+    }
+
+    /// The receiver gives up.
+    pub(crate) fn fail(self, actor: UserId, reason: Option<&str>, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+        limits::optional_text("reason", reason, limits::PROSE)?;
+        let attempt = self.received_by(actor)?;
+        if attempt.deadline_at <= at.now {
+            return Err(Rejection::DeadlinePassed);
+        }
+        let State::Accepted(attempt) = self.state else { return Err(self.is_not("accepted")) };
+        let end = Finished { attempt, submission: None, verification: None };
+        Ok(self.attempt_failed(end, EventKind::GaveUp, reason.map(str::to_owned), Mover::Agent, at))
+    }
+
+    /// The deadline passed without a submission.
+    pub(crate) fn expire_deadline(self, at: &mut Moment<'_>) -> Change {
+        let State::Accepted(attempt) = self.state else { return Change::none(Answer::Nothing) };
+        let end = Finished { attempt, submission: None, verification: None };
+        self.attempt_failed(end, EventKind::DeadlinePassed, None, Mover::Exchange, at)
+    }
+
+    /// The sender decides about a submission.
+    pub(crate) fn review(self, actor: UserId, review: &Review, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+        review.check()?;
+        self.only_sender(actor)?;
+        if !matches!(self.state, State::Submitted(..)) {
+            return Err(self.is_not("submitted"));
+        }
+        if review.attempt.is_some_and(|number| number != self.attempt_count) {
+            return Err(Rejection::AttemptOver(self.attempt_count));
+        }
+        let reasoning = review.reason.clone().unwrap_or_else(|| "The sender accepted the work.".to_owned());
+        let verification =
+            Verification { verdict: review.verdict, reasoning, verifier: "sender".to_owned(), verified_at: at.now };
+        Ok(self.judged(verification, Mover::Sender, at))
+    }
+
+    /// Nobody reviewed in time: silence pays the worker.
+    pub(crate) fn close_review(self, at: &mut Moment<'_>) -> Change {
+        let verification = Verification {
+            verdict: Verdict::Pass,
+            reasoning: "The review window closed without a review.".to_owned(),
+            verifier: "review_window".to_owned(),
+            verified_at: at.now,
+        };
+        self.judged(verification, Mover::Exchange, at)
+    }
+
+    /// A task for this job is due; a stale one changes nothing and is done.
+    pub(crate) fn run(self, task: Task, at: &mut Moment<'_>) -> Change {
+        if self.timer() != Some(task) || task.due_at > at.now {
+            return Change::none(Answer::Nothing).and(crate::Write::Unschedule(task));
+        }
+        match task.kind {
+            TaskKind::ExpireHold => self.expire_hold(at),
+            TaskKind::ExpireDeadline => self.expire_deadline(at),
+            TaskKind::CloseReview => self.close_review(at),
+        }
+    }
+
+    fn judged(self, verification: Verification, by: Mover, at: &mut Moment<'_>) -> Change {
+        let State::Submitted(attempt, submission) = self.state.clone() else { return Change::none(Answer::Nothing) };
+        let reason = Some(verification.reasoning.clone());
+        let verdict = verification.verdict;
+        let end = Finished { attempt, submission: Some(submission), verification: Some(verification) };
+        if verdict == Verdict::Fail {
+            return self.attempt_failed(end, EventKind::VerificationFailed, reason, by, at);
+        }
+        let (escrow, earning) = (Account::Escrow(self.id), Reason::Earning(self.id));
+        let (payout, fee) = (self.payout(), self.fee);
+        Step::of(self, at.now)
+            .pay(at.ids, escrow, Account::Wallet(attempt.worker.user), payout, earning)
+            .pay(at.ids, escrow, Account::Platform, fee, earning)
+            .record(attempt, end.submission.clone(), end.verification.clone(), Some(Outcome::Verified))
+            .because(reason)
+            .to(State::Verified(end))
+            .done(EventKind::Verified, by)
+    }
+
+    /// An attempt failed: the job goes back to the queue, or is over and the sender has the money back.
+    fn attempt_failed(
+        self,
+        end: Finished,
+        kind: EventKind,
+        reason: Option<String>,
+        by: Mover,
+        at: &mut Moment<'_>,
+    ) -> Change {
+        let next = if self.cancellation_requested {
+            State::Cancelled(Some(end.clone()))
+        } else if self.attempt_count >= at.policy.max_attempts {
+            State::Failed(end.clone())
+        } else {
+            State::Queued
+        };
+        let before = self.clone();
+        let step = Step::of(self, at.now).offer(end.attempt.worker, true, None).because(reason).record(
+            end.attempt,
+            end.submission,
+            end.verification,
+            Some(Outcome::Failed),
+        );
+        let step = if next == State::Queued { step } else { refund(step, &before, at) };
+        step.to(next).done(kind, by)
+    }
+
+    fn only_sender(&self, actor: UserId) -> Result<(), Rejection> {
+        match self.sight(actor) {
+            Sight::Sender => Ok(()),
+            Sight::Nothing => Err(Rejection::NotFound("job")),
+            _ => Err(Rejection::NotTheSender),
+        }
+    }
+
+    /// The hold, if it is the actor's.
+    fn held_by(&self, actor: UserId) -> Result<(Worker, Timestamp), Rejection> {
+        match self.state {
+            State::Held { by, until } if by.user == actor => Ok((by, until)),
+            _ => Err(self.not_mine(actor, "held")),
+        }
+    }
+
+    /// The current or last attempt, if it is the actor's.
+    fn received_by(&self, actor: UserId) -> Result<Attempt, Rejection> {
+        match self.state {
+            State::Accepted(attempt) if attempt.worker.user == actor => Ok(attempt),
+            _ => Err(self.not_mine(actor, "accepted")),
+        }
+    }
+
+    /// Why someone who is not at work on this job may not do what only its worker may.
+    fn not_mine(&self, actor: UserId, needs: &'static str) -> Rejection {
+        let another = |worker: Worker| worker.user != actor;
+        match (self.sight(actor), &self.state) {
+            (Sight::Nothing, _) => Rejection::NotFound("job"),
+            (_, State::Held { by, .. }) if another(*by) => Rejection::HeldByAnother,
+            _ if self.receiver().is_some_and(another) => Rejection::ReceivedByAnother,
+            _ => self.is_not(needs),
+        }
+    }
+
+    const fn is_not(&self, needs: &'static str) -> Rejection {
+        Rejection::WrongState { is: self.status(), needs }
+    }
+}
+
+fn fund(step: Step, job: &Job, at: &mut Moment<'_>) -> Step {
+    step.pay(at.ids, Account::Wallet(job.sender), Account::Escrow(job.id), job.price, Reason::Job(job.id))
+}
+
+fn refund(step: Step, job: &Job, at: &mut Moment<'_>) -> Step {
+    step.pay(at.ids, Account::Escrow(job.id), Account::Wallet(job.sender), job.price, Reason::Refund(job.id))
+}

@@ -1,0 +1,109 @@
+//! The ledger's words: accounts, and transfers between two of them.
+//!
+//! A transfer is one amount from one account to another, so the sum over all accounts is zero by
+//! construction. It touches at most one wallet and one escrow. Transfers are never changed.
+
+use std::fmt;
+
+use crate::{Cents, JobId, Timestamp, TransferId, UserId};
+
+/// A place where money is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// A user's balance; never below zero.
+    Wallet(UserId),
+    /// What is set aside for a job; its price while the job is open and paid, else zero.
+    Escrow(JobId),
+    /// Fees earned.
+    Platform,
+    /// Everything beyond the exchange; what came in stands here as a debt.
+    Outside,
+}
+
+impl Account {
+    /// The account's kind, as stored and shown.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Wallet(_) => "wallet",
+            Self::Escrow(_) => "escrow",
+            Self::Platform => "platform",
+            Self::Outside => "outside",
+        }
+    }
+}
+
+/// Why money moved: the ledger line's `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A job was paid for.
+    Job(JobId),
+    /// A job's price came back.
+    Refund(JobId),
+    /// A job's payout, or the exchange's fee of it.
+    Earning(JobId),
+    /// The operator gave balance.
+    Grant(TransferId),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(job) => write!(f, "job:{job}"),
+            Self::Refund(job) => write!(f, "refund:{job}"),
+            Self::Earning(job) => write!(f, "earning:{job}"),
+            Self::Grant(transfer) => write!(f, "grant:{transfer}"),
+        }
+    }
+}
+
+/// One movement of money, for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Which one.
+    pub id: TransferId,
+    /// When.
+    pub at: Timestamp,
+    /// The account that has less now.
+    pub from: Account,
+    /// The account that has more now.
+    pub to: Account,
+    /// How much; above zero.
+    pub amount: Cents,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Transfer {
+    /// The change to the one wallet that this transfer touches, if any.
+    pub fn wallet(&self) -> Option<(UserId, Cents)> {
+        match (self.from, self.to) {
+            (Account::Wallet(user), _) => Some((user, -self.amount)),
+            (_, Account::Wallet(user)) => Some((user, self.amount)),
+            _ => None,
+        }
+    }
+
+    /// The change to the one escrow that this transfer touches, if any.
+    pub fn escrow(&self) -> Option<(JobId, Cents)> {
+        match (self.from, self.to) {
+            (Account::Escrow(job), _) => Some((job, -self.amount)),
+            (_, Account::Escrow(job)) => Some((job, self.amount)),
+            _ => None,
+        }
+    }
+}
+
+/// A line of a wallet's ledger, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the ledger: later ones are greater.
+    pub seq: i64,
+    /// The transfer behind it.
+    pub id: TransferId,
+    /// What it did to the balance.
+    pub delta: Cents,
+    /// Why, such as `job:<id>`.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
