@@ -1,5 +1,6 @@
 //! Everything that can follow from a command: an answer, and what is written down.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -204,12 +205,12 @@ pub struct Event {
 }
 
 /// Money that an event moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// The kind of account it came from.
-    pub from: &'static str,
+    pub from: Cow<'static, str>,
     /// The kind of account it went to.
-    pub to: &'static str,
+    pub to: Cow<'static, str>,
     /// How much.
     pub cents: Cents,
 }

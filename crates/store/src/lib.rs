@@ -1,1 +1,180 @@
-//! .
+//! Where the exchange is kept.
+//!
+//! One set of statements and one way to carry out a command serve two databases: SQLite inside the
+//! process, and PostgreSQL beside any number of nodes. A database differs only in how it gets a
+//! transaction, how it locks and how it tells of changes: see [`tx`]. SQL stands in this crate and
+//! nowhere else.
+
+mod audit;
+mod clock;
+//mod postgres;
+mod reads;
+mod row;
+mod sql;
+mod sqlite;
+mod submit;
+mod tasks;
+mod tx;
+mod value;
+mod writes;
+
+use std::sync::Arc;
+
+use clawrk_domain::{Answer, Command, Job, Lease, Policy, Rejection, UserId};
+
+pub use audit::{Audit, Offence};
+pub use clock::Clock;
+pub use reads::{JobList, Place};
+
+use value::{Row, Value};
+
+/// The exchange's memory; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+}
+
+/// What one database has to be able to do.
+#[async_trait::async_trait]
+trait Backend: Send + Sync {
+    /// Reads, each query for itself.
+    async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;
+
+    /// Reads several things of one moment.
+    async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError>;
+
+    /// Writes, durably before it returns.
+    async fn write(&self, order: Order) -> Result<Reply, StoreError>;
+
+    /// Whom to tell of every job that changed, here or on another node.
+    fn observe(&self, observer: Observer);
+}
+
+/// Is told of every job that changed, after the commit and before the answer. It may be told of
+/// changes out of order: the job's version tells which is the later one.
+pub type Observer = Arc<dyn Fn(&Arc<Job>) + Send + Sync>;
+
+/// Something to be written in one transaction.
+enum Order {
+    Submit(Box<Request>),
+    TakeDueTasks { limit: u32, lease_seconds: i64 },
+    DropOldReceipts,
+}
+
+/// What came of an order.
+enum Reply {
+    Outcome(Outcome, Vec<Arc<Job>>),
+    Leases(Vec<Lease>),
+    Done,
+}
+
+/// A command, and whether its answer is to be kept for repeats.
+#[derive(Clone)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// How to keep the answer, when the caller sent an `Idempotency-Key`.
+    pub receipt: Option<ReceiptRequest>,
+}
+
+/// How to keep an answer so that a repeat gets the same one.
+#[derive(Clone)]
+pub struct ReceiptRequest {
+    /// Whose key.
+    pub user: UserId,
+    /// The key.
+    pub key: String,
+    /// What was asked: a repeat must ask the same.
+    pub fingerprint: [u8; 32],
+    /// Makes the bytes that are kept; runs in the transaction.
+    pub keep: Arc<dyn Fn(&Answer) -> Vec<u8> + Send + Sync>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Carried out.
+    Done(Answer),
+    /// Refused; nothing was written.
+    Rejected(Rejection),
+    /// Carried out before: the bytes that were kept then.
+    Replayed(Vec<u8>),
+    /// The key came with another request before.
+    KeyReused,
+    /// The key's first request is still being carried out.
+    KeyInProgress,
+}
+
+/// Something broke; trying again may help.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite failed.
+    #[error("SQLite failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL failed.
+    #[error("PostgreSQL failed")]
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL cannot be reached.
+    #[error("PostgreSQL cannot be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema could not be brought up to date.
+    #[error("the database schema could not be brought up to date")]
+    Migration(#[from] refinery::Error),
+    /// A value in the database makes no sense.
+    #[error("the database holds {0}")]
+    Corrupt(String),
+    /// The database is set up in a way that could lose what was acknowledged.
+    #[error("{0}")]
+    Unsafe(String),
+    /// The store is shutting down, or a command broke.
+    #[error("the command could not be carried out")]
+    Gone,
+    /// A file could not be opened.
+    #[error("{path} could not be opened")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Store {
+    /// Opens the SQLite database in this folder, making it when there is none.
+    pub fn sqlite(dir: &std::path::Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone())?);
+        Ok(Self { backend, clock })
+    }
+
+    /// The clock that decisions are made by; on PostgreSQL the database's own is close to it.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whom to tell of every job that changed; set once, before the first request.
+    pub fn observe(&self, observer: Observer) {
+        self.backend.observe(observer);
+    }
+
+    /// Carries out a command in one transaction; durable before it returns.
+    pub async fn submit(&self, request: Request) -> Result<Outcome, StoreError> {
+        match self.backend.write(Order::Submit(Box::new(request))).await? {
+            Reply::Outcome(outcome, _) => Ok(outcome),
+            _ => Err(StoreError::Gone),
+        }
+    }
+
+    /// Leases tasks that are due, the oldest first, so that no other runner takes them for a while.
+    pub async fn take_due_tasks(&self, limit: u32, lease_seconds: i64) -> Result<Vec<Lease>, StoreError> {
+        match self.backend.write(Order::TakeDueTasks { limit, lease_seconds }).await? {
+            Reply::Leases(leases) => Ok(leases),
+            _ => Err(StoreError::Gone),
+        }
+    }
+
+    /// Forgets the answers that were kept for longer than a day.
+    pub async fn drop_old_receipts(&self) -> Result<(), StoreError> {
+        self.backend.write(Order::DropOldReceipts).await.map(|_| ())
+    }
+}

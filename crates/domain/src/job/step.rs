@@ -47,7 +47,7 @@ impl Step {
     /// Moves money from one account to another; nothing when there is none to move.
     pub(super) fn pay(mut self, ids: &mut Ids, from: Account, to: Account, amount: Cents, reason: Reason) -> Self {
         if amount > Cents::ZERO {
-            self.moved.push(Moved { from: from.kind(), to: to.kind(), cents: amount });
+            self.moved.push(Moved { from: from.kind().into(), to: to.kind().into(), cents: amount });
             self.writes.push(Write::Transfer(Transfer { id: ids.transfer(), at: self.now, from, to, amount, reason }));
         }
         self

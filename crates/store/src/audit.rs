@@ -1,0 +1,131 @@
+//! The proof that the books balance, taken from one moment of the database.
+
+use clawrk_domain::Cents;
+
+use crate::value::Row;
+use crate::{Store, StoreError};
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// How many transfers there are.
+    pub transfers: i64,
+    /// How many wallets, and what they hold in all.
+    pub wallets: (i64, Cents),
+    /// How many jobs, and what their escrows hold in all.
+    pub escrows: (i64, Cents),
+    /// Fees earned.
+    pub platform: Cents,
+    /// What came in from outside and did not go back; never above zero.
+    pub outside: Cents,
+    /// The first thing that is wrong, if any is.
+    pub offence: Option<Offence>,
+}
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offence {
+    /// The rule that is broken.
+    pub rule: &'static str,
+    /// Where, and by how much.
+    pub detail: String,
+}
+
+impl Audit {
+    /// The sum over all accounts: stored balances and house accounts. Always zero.
+    pub fn sum(&self) -> Cents {
+        self.wallets.1 + self.escrows.1 + self.platform + self.outside
+    }
+}
+
+const TOTALS: &str = "SELECT
+    (SELECT COUNT(*) FROM transfers),
+    (SELECT COUNT(*) FROM wallets),
+    (SELECT CAST(COALESCE(SUM(balance_cents), 0) AS BIGINT) FROM wallets),
+    (SELECT COUNT(*) FROM jobs),
+    (SELECT CAST(COALESCE(SUM(escrow_cents), 0) AS BIGINT) FROM jobs),
+    (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'platform' THEN cents ELSE -cents END), 0) AS BIGINT)
+       FROM transfers WHERE 'platform' IN (from_kind, to_kind)),
+    (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'outside' THEN cents ELSE -cents END), 0) AS BIGINT)
+       FROM transfers WHERE 'outside' IN (from_kind, to_kind))";
+
+/// Each finds the first row that breaks its rule: whose, what is, and what should be.
+const RULES: [(&str, &str); 7] = [
+    (
+        "each wallet's balance equals its transfers",
+        "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
+           LEFT JOIN (SELECT user_id, CAST(SUM(CASE WHEN to_kind = 'wallet' THEN cents ELSE -cents END) AS BIGINT) AS cents
+                        FROM transfers WHERE user_id IS NOT NULL GROUP BY user_id) t ON t.user_id = w.user_id
+          WHERE w.balance_cents <> COALESCE(t.cents, 0) ORDER BY w.user_id LIMIT 1",
+    ),
+    (
+        "each transfer to or from a wallet has its wallet",
+        "SELECT t.user_id, t.cents, 0 FROM transfers t LEFT JOIN wallets w ON w.user_id = t.user_id
+          WHERE t.user_id IS NOT NULL AND w.user_id IS NULL ORDER BY t.seq LIMIT 1",
+    ),
+    (
+        "each job's escrow equals its transfers",
+        "SELECT j.id, j.escrow_cents, COALESCE(t.cents, 0) FROM jobs j
+           LEFT JOIN (SELECT job_id, CAST(SUM(CASE WHEN to_kind = 'escrow' THEN cents ELSE -cents END) AS BIGINT) AS cents
+                        FROM transfers WHERE job_id IS NOT NULL GROUP BY job_id) t ON t.job_id = j.id
+          WHERE j.escrow_cents <> COALESCE(t.cents, 0) ORDER BY j.id LIMIT 1",
+    ),
+    (
+        "each transfer to or from an escrow has its job",
+        "SELECT t.job_id, t.cents, 0 FROM transfers t LEFT JOIN jobs j ON j.id = t.job_id
+          WHERE t.job_id IS NOT NULL AND j.id IS NULL ORDER BY t.seq LIMIT 1",
+    ),
+    (
+        "an open job's escrow is its price, a closed or unpaid one's is zero",
+        "SELECT id, escrow_cents, CASE WHEN status IN ('queued', 'held', 'accepted', 'submitted') THEN price_cents ELSE 0 END
+           FROM jobs
+          WHERE escrow_cents <> CASE WHEN status IN ('queued', 'held', 'accepted', 'submitted') THEN price_cents ELSE 0 END
+          ORDER BY id LIMIT 1",
+    ),
+    (
+        "a verified job paid its worker the price less the fee",
+        "SELECT j.id, COALESCE(t.cents, 0), j.price_cents - j.fee_cents FROM jobs j
+           LEFT JOIN transfers t ON t.job_id = j.id AND t.from_kind = 'escrow' AND t.to_kind = 'wallet'
+                AND t.user_id = j.worker_user_id AND t.reason = 'earning:' || j.id
+          WHERE j.status = 'verified' AND COALESCE(t.cents, 0) <> j.price_cents - j.fee_cents ORDER BY j.id LIMIT 1",
+    ),
+    (
+        "no wallet and no escrow is below zero",
+        "SELECT user_id, balance_cents, 0 FROM wallets WHERE balance_cents < 0
+          UNION ALL SELECT id, escrow_cents, 0 FROM jobs WHERE escrow_cents < 0 LIMIT 1",
+    ),
+];
+
+/// All queries of an audit: the totals, then the rules.
+static QUERIES: [&str; 8] = [
+    TOTALS, RULES[0].1, RULES[1].1, RULES[2].1, RULES[3].1, RULES[4].1, RULES[5].1, RULES[6].1,
+];
+
+impl Store {
+    /// Proves the books, or names the first offender.
+    pub async fn audit(&self) -> Result<Audit, StoreError> {
+        let answers = self.backend.snapshot(&QUERIES).await?;
+        let totals = answers.first().and_then(|rows| rows.first());
+        let mut audit = read(totals.ok_or_else(|| StoreError::Corrupt("no totals".to_owned()))?)?;
+        let broken = RULES.iter().zip(&answers[1..]).find_map(|((rule, _), rows)| Some((rule, rows.first()?)));
+        if let Some((rule, row)) = broken {
+            let detail = format!("{} has {}, should have {}", row.str(0)?, row.cents(1)?, row.cents(2)?);
+            audit.offence = Some(Offence { rule, detail });
+        } else if audit.sum() != Cents::ZERO {
+            let detail = format!("the sum is {}", audit.sum());
+            audit.offence = Some(Offence { rule: "all accounts sum to zero", detail });
+        }
+        Ok(audit)
+    }
+}
+
+fn read(row: &Row) -> Result<Audit, StoreError> {
+    Ok(Audit {
+        transfers: row.int(0)?,
+        wallets: (row.int(1)?, row.cents(2)?),
+        escrows: (row.int(3)?, row.cents(4)?),
+        platform: row.cents(5)?,
+        outside: row.cents(6)?,
+        offence: None,
+    })
+}

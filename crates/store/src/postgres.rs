@@ -1,0 +1,1 @@
+//! PostgreSQL beside any number of equal nodes.

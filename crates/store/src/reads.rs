@@ -1,0 +1,125 @@
+//! What can be read. A page starts behind a place; a list of jobs is a list of ids first, and rows in chunks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clawrk_domain::ledger::Entry;
+use clawrk_domain::{Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Status, Timestamp, User, UserId};
+
+use crate::value::{Value, id};
+use crate::{Store, StoreError, row, sql};
+
+/// Which jobs, newest first.
+#[derive(Debug, Clone, Copy)]
+pub enum JobList {
+    /// What the user posted, by creation; in one status or any.
+    SentBy(UserId, Option<Status>),
+    /// What the agent received, by the last change.
+    ReceivedBy(AgentId),
+    /// What any agent of the user holds or received, by the last change.
+    WorkedBy(UserId),
+    /// What waits for an agent, by creation.
+    Queued,
+}
+
+/// A place in a list of jobs: the time it is ordered by, and the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The time that the list is ordered by.
+    pub time: Timestamp,
+    /// The job there.
+    pub job: JobId,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.time.micros(), self.job)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (micros, job) = text.split_once('.').ok_or(())?;
+        let time = Timestamp::from_micros(micros.parse().map_err(|_| ())?);
+        Ok(Self { time, job: job.parse().map_err(|_| ())? })
+    }
+}
+
+impl Store {
+    /// Asks the database whether it is there.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.backend.query(sql::PING, Vec::new()).await.map(|_| ())
+    }
+
+    /// A user and their balance.
+    pub async fn user(&self, user: UserId) -> Result<Option<(User, Cents)>, StoreError> {
+        self.backend.query(sql::USER, vec![id(user)]).await?.first().map(row::user).transpose()
+    }
+
+    /// The first ten users with this name or e-mail address, oldest first.
+    pub async fn users_named(&self, name: &str) -> Result<Vec<(User, Cents)>, StoreError> {
+        self.backend.query(sql::USERS_NAMED, vec![name.into()]).await?.iter().map(row::user).collect()
+    }
+
+    /// A key that was not revoked; it may have expired.
+    pub async fn key(&self, key: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        self.backend.query(sql::KEY, vec![id(key)]).await?.first().map(row::key).transpose()
+    }
+
+    /// The user's keys that were not revoked, oldest first.
+    pub async fn keys(&self, user: UserId) -> Result<Vec<ApiKey>, StoreError> {
+        self.backend.query(sql::KEYS, vec![id(user)]).await?.iter().map(row::key).collect()
+    }
+
+    /// An agent that was not deleted.
+    pub async fn agent(&self, agent: AgentId) -> Result<Option<Agent>, StoreError> {
+        self.backend.query(sql::AGENT, vec![id(agent)]).await?.first().map(row::agent).transpose()
+    }
+
+    /// The agent that every user has.
+    pub async fn default_agent(&self, owner: UserId) -> Result<Option<Agent>, StoreError> {
+        self.backend.query(sql::DEFAULT_AGENT, vec![id(owner)]).await?.first().map(row::agent).transpose()
+    }
+
+    /// The user's agents: the default one first, then the oldest.
+    pub async fn agents(&self, owner: UserId) -> Result<Vec<Agent>, StoreError> {
+        self.backend.query(sql::AGENTS, vec![id(owner)]).await?.iter().map(row::agent).collect()
+    }
+
+    /// A job.
+    pub async fn job(&self, job: JobId) -> Result<Option<Job>, StoreError> {
+        let found = self.backend.query(sql::JOB, vec![id(job)]).await?;
+        let Some(found) = found.first() else { return Ok(None) };
+        let offers = self.backend.query(sql::OFFERS, vec![id(job)]).await?;
+        row::job(found, &offers).map(Some)
+    }
+
+    /// The places of up to `limit` jobs of a list, from behind a place on.
+    pub async fn job_places(&self, list: JobList, after: Option<Place>, limit: i64) -> Result<Vec<Place>, StoreError> {
+        let (time, last) = after.map_or((i64::MAX, Value::from("")), |place| (place.time.micros(), id(place.job)));
+        let (query, values) = match list {
+            JobList::SentBy(user, None) => (sql::JOBS_SENT, vec![id(user), time.into(), last, limit.into()]),
+            JobList::SentBy(user, Some(status)) => {
+                (sql::JOBS_SENT_IN_STATUS, vec![id(user), time.into(), last, status.as_str().into(), limit.into()])
+            }
+            JobList::ReceivedBy(agent) => (sql::JOBS_RECEIVED, vec![id(agent), time.into(), last, limit.into()]),
+            JobList::WorkedBy(user) => (sql::JOBS_WORKED, vec![id(user), time.into(), last, limit.into()]),
+            JobList::Queued => (sql::JOBS_QUEUED, vec![time.into(), last, limit.into()]),
+        };
+        let rows = self.backend.query(query, values).await?;
+        rows.iter().map(|row| Ok(Place { job: row.parsed(0)?, time: row.time(1)? })).collect()
+    }
+
+    /// A job's history, from the start.
+    pub async fn events(&self, job: JobId) -> Result<Vec<Event>, StoreError> {
+        self.backend.query(sql::EVENTS, vec![id(job)]).await?.iter().map(|row| row::event(job, row)).collect()
+    }
+
+    /// Up to `limit` lines of a wallet's ledger, newest first, from before a place on.
+    pub async fn entries(&self, user: UserId, before: Option<i64>, limit: i64) -> Result<Vec<Entry>, StoreError> {
+        let values = vec![id(user), before.unwrap_or(i64::MAX).into(), limit.into()];
+        self.backend.query(sql::ENTRIES, values).await?.iter().map(row::entry).collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! Rows as the things they stand for.
+
+use std::sync::Arc;
+
+use clawrk_domain::{
+    Agent, AgentId, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Offer, Scopes, State, Status,
+    Submission, Task, TaskKind, User, Worker, change::Moved, ledger::Entry,
+};
+
+use crate::StoreError;
+use crate::value::{Row, corrupt};
+
+pub(crate) fn user(row: &Row) -> Result<(User, Cents), StoreError> {
+    let user = User {
+        id: row.parsed(0)?,
+        name: row.text(1)?,
+        email: row.text_or_null(2)?,
+        avatar_url: row.text_or_null(3)?,
+        is_admin: row.flag(4)?,
+        stripe_customer_id: row.text_or_null(5)?,
+        stripe_account_id: row.text_or_null(6)?,
+        stripe_account_status: row.text_or_null(7)?,
+        created_at: row.time(8)?,
+    };
+    Ok((user, row.cents(9)?))
+}
+
+pub(crate) fn agent(row: &Row) -> Result<Agent, StoreError> {
+    Ok(Agent {
+        id: row.parsed(0)?,
+        owner: row.parsed(1)?,
+        name: row.text(2)?,
+        personality: row.text_or_null(3)?,
+        avatar_url: row.text_or_null(4)?,
+        is_default: row.flag(5)?,
+        created_at: row.time(6)?,
+    })
+}
+
+pub(crate) fn key(row: &Row) -> Result<ApiKey, StoreError> {
+    Ok(ApiKey {
+        id: row.parsed(0)?,
+        user: row.parsed(1)?,
+        name: row.text(2)?,
+        hash: row.bytes(3)?.try_into().map_err(|_| corrupt(3, "no SHA-256"))?,
+        scopes: Scopes::from_bits(u8::try_from(row.int(4)?).map_err(|_| corrupt(4, "no scopes"))?),
+        created_at: row.time(5)?,
+        expires_at: row.time_or_null(6)?,
+        last_used_at: row.time_or_null(7)?,
+    })
+}
+
+pub(crate) fn job(row: &Row, offers: &[Row]) -> Result<Job, StoreError> {
+    let brief = Brief {
+        prompt: row.text(14)?,
+        title: row.text(15)?,
+        description: row.text_or_null(16)?,
+        requirements: row.text_or_null(17)?,
+        criteria: row.json(18)?,
+        sealed_env: row.bytes_or_null(19)?.map(<[u8]>::to_owned),
+    };
+    Ok(Job {
+        id: row.parsed(0)?,
+        sender: row.parsed(1)?,
+        brief: Arc::new(brief),
+        price: row.cents(3)?,
+        fee: row.cents(4)?,
+        time_limit_seconds: row.int(5)?,
+        state: state(row)?,
+        attempt_count: row.count(9)?,
+        cancellation_requested: row.flag(10)?,
+        offers: offers.iter().map(offer).collect::<Result<_, _>>()?,
+        version: row.count(11)?,
+        created_at: row.time(12)?,
+        updated_at: row.time(13)?,
+    })
+}
+
+fn state(row: &Row) -> Result<State, StoreError> {
+    let finished = || {
+        let verification = row.str_or_null(28)?.is_some().then(|| row.json(28)).transpose()?;
+        let submission = if row.int_or_null(25)?.is_some() { Some(submission(row)?) } else { None };
+        Ok::<_, StoreError>(Finished { attempt: attempt(row)?, submission, verification })
+    };
+    Ok(match row.parsed::<Status>(2)? {
+        Status::PendingPayment => State::PendingPayment,
+        Status::Queued => State::Queued,
+        Status::Held => State::Held { by: worker(row, 6)?, until: row.time(8)? },
+        Status::Accepted => State::Accepted(attempt(row)?),
+        Status::Submitted => State::Submitted(attempt(row)?, submission(row)?),
+        Status::Verified => State::Verified(finished()?),
+        Status::Failed => State::Failed(finished()?),
+        Status::Cancelled if row.int_or_null(20)?.is_none() => State::Cancelled(None),
+        Status::Cancelled => State::Cancelled(Some(finished()?)),
+    })
+}
+
+fn attempt(row: &Row) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        number: row.count(20)?,
+        worker: worker(row, 21)?,
+        accepted_at: row.time(23)?,
+        deadline_at: row.time(24)?,
+    })
+}
+
+fn submission(row: &Row) -> Result<Submission, StoreError> {
+    Ok(Submission {
+        submitted_at: row.time(25)?,
+        review_until: row.time(26)?,
+        output_text: row.str_or_null(27)?.map(Arc::from),
+    })
+}
+
+fn offer(row: &Row) -> Result<Offer, StoreError> {
+    Ok(Offer { worker: worker(row, 0)?, barred: row.flag(2)?, not_before: row.time_or_null(3)? })
+}
+
+fn worker(row: &Row, at: usize) -> Result<Worker, StoreError> {
+    Ok(Worker { agent: row.parsed(at)?, user: row.parsed(at + 1)? })
+}
+
+pub(crate) fn event(job: JobId, row: &Row) -> Result<Event, StoreError> {
+    let agent: Option<AgentId> = row.parsed_or_null(5)?;
+    Ok(Event {
+        job,
+        n: row.count(0)?,
+        at: row.time(1)?,
+        kind: word(row, 2)?,
+        by: word(row, 3)?,
+        status: row.parsed(4)?,
+        worker: agent.map(|agent| Ok::<_, StoreError>(Worker { agent, user: row.parsed(6)? })).transpose()?,
+        attempt: row.int_or_null(7)?.map(|_| row.count(7)).transpose()?,
+        reason: row.text_or_null(8)?,
+        moved: match row.str_or_null(9)? {
+            None => Vec::new(),
+            Some(_) => row.json::<Vec<Moved>>(9)?,
+        },
+    })
+}
+
+/// A name of an enum that serde knows by its snake_case word.
+fn word<T: serde::de::DeserializeOwned>(row: &Row, at: usize) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::String(row.text(at)?)).map_err(|_| corrupt(at, "an unknown word"))
+}
+
+pub(crate) fn entry(row: &Row) -> Result<Entry, StoreError> {
+    let amount = row.cents(4)?;
+    let delta = if row.str(3)? == "wallet" { -amount } else { amount };
+    Ok(Entry { seq: row.int(0)?, id: row.parsed(1)?, delta, reason: row.text(5)?, at: row.time(2)? })
+}
+
+pub(crate) fn task(row: &Row) -> Result<(Task, i64), StoreError> {
+    let kind = TaskKind::from_name(row.str(0)?).ok_or_else(|| corrupt(0, "an unknown task"))?;
+    Ok((Task { kind, job: row.parsed(1)?, due_at: row.time(2)? }, row.int(3)?))
+}

@@ -1,0 +1,116 @@
+//! Every statement that reads, and its columns. What writes is in `writes.rs`.
+//!
+//! Parameters are numbered in the order of their first appearance, since SQLite binds by that
+//! order and PostgreSQL by the number.
+
+/// The columns that `row::job` reads.
+macro_rules! jobs {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.id, j.sender_id, j.status, j.price_cents, j.fee_cents, j.time_limit_seconds, j.worker_agent_id,
+                    j.worker_user_id, j.hold_expires_at, j.attempt_count, j.cancellation_requested, j.version,
+                    j.created_at, j.updated_at,
+                    b.prompt, b.title, b.description, b.requirements, b.criteria, b.sealed_env,
+                    a.number, a.agent_id, a.user_id, a.accepted_at, a.deadline_at, a.submitted_at, a.review_until,
+                    a.output_text, a.verification
+               FROM jobs j
+               JOIN briefs b ON b.job_id = j.id
+               LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt_count
+                    AND j.status IN ('accepted', 'submitted', 'verified', 'failed', 'cancelled')
+                    AND j.worker_agent_id IS NOT NULL ",
+            $rest
+        )
+    };
+}
+
+/// The columns that `row::agent` reads.
+macro_rules! agents {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, owner_id, name, personality, avatar_url, is_default, created_at FROM agents ",
+            $rest
+        )
+    };
+}
+
+/// The columns that `row::key` reads.
+macro_rules! keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, name, hash, scopes, created_at, expires_at, last_used_at FROM api_keys
+              WHERE revoked_at IS NULL ",
+            $rest
+        )
+    };
+}
+
+/// The columns that `row::user` reads, and the balance.
+macro_rules! users {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.id, u.name, u.email, u.avatar_url, u.is_admin, u.stripe_customer_id, u.stripe_account_id,
+                    u.stripe_account_status, u.created_at, w.balance_cents
+               FROM users u JOIN wallets w ON w.user_id = u.id ",
+            $rest
+        )
+    };
+}
+
+pub(crate) const PING: &str = "SELECT 1";
+
+pub(crate) const USER: &str = users!("WHERE u.id = $1");
+pub(crate) const USERS_NAMED: &str = users!("WHERE u.name = $1 OR u.email = $1 ORDER BY u.created_at, u.id LIMIT 10");
+pub(crate) const EMAIL_TAKEN: &str = "SELECT 1 FROM users WHERE email = $1";
+pub(crate) const BALANCE: &str = "SELECT balance_cents FROM wallets WHERE user_id = $1";
+
+pub(crate) const AGENT: &str = agents!("WHERE id = $1 AND deleted_at IS NULL");
+pub(crate) const DEFAULT_AGENT: &str = agents!("WHERE owner_id = $1 AND is_default = 1");
+pub(crate) const AGENTS: &str =
+    agents!("WHERE owner_id = $1 AND deleted_at IS NULL ORDER BY is_default DESC, created_at, id");
+pub(crate) const ENGAGED: &str =
+    "SELECT 1 FROM jobs WHERE worker_agent_id = $1 AND status IN ('held', 'accepted', 'submitted') LIMIT 1";
+
+pub(crate) const KEY: &str = keys!("AND id = $1");
+pub(crate) const KEYS: &str = keys!("AND user_id = $1 ORDER BY created_at, id");
+
+pub(crate) const JOB: &str = jobs!("WHERE j.id = $1");
+pub(crate) const JOB_HELD_BY: &str = jobs!("WHERE j.worker_agent_id = $1 AND j.status = 'held'");
+pub(crate) const OFFERS: &str =
+    "SELECT agent_id, user_id, barred, not_before FROM offers WHERE job_id = $1 ORDER BY first_at, agent_id";
+
+/// Lists of job ids with the time they are ordered by, newest first. A page starts behind a place (time, id).
+pub(crate) const JOBS_SENT: &str = "SELECT id, created_at FROM jobs
+      WHERE sender_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3))
+      ORDER BY created_at DESC, id DESC LIMIT $4";
+pub(crate) const JOBS_SENT_IN_STATUS: &str = "SELECT id, created_at FROM jobs
+      WHERE sender_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) AND status = $4
+      ORDER BY created_at DESC, id DESC LIMIT $5";
+pub(crate) const JOBS_RECEIVED: &str = "SELECT id, updated_at FROM jobs
+      WHERE worker_agent_id = $1 AND (updated_at < $2 OR (updated_at = $2 AND id < $3)) AND status <> 'held'
+      ORDER BY updated_at DESC, id DESC LIMIT $4";
+pub(crate) const JOBS_WORKED: &str = "SELECT id, updated_at FROM jobs
+      WHERE worker_user_id = $1 AND (updated_at < $2 OR (updated_at = $2 AND id < $3))
+      ORDER BY updated_at DESC, id DESC LIMIT $4";
+pub(crate) const JOBS_QUEUED: &str = "SELECT id, created_at FROM jobs
+      WHERE status = 'queued' AND (created_at < $1 OR (created_at = $1 AND id < $2))
+      ORDER BY created_at DESC, id DESC LIMIT $3";
+
+pub(crate) const EVENTS: &str = "SELECT n, at, kind, by_whom, status, agent_id, user_id, attempt, reason, moved
+       FROM events WHERE job_id = $1 ORDER BY n";
+
+pub(crate) const ENTRIES: &str = "SELECT seq, id, at, from_kind, cents, reason FROM transfers
+      WHERE user_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+
+pub(crate) const RECEIPT: &str =
+    "SELECT fingerprint, answer FROM receipts WHERE user_id = $1 AND key = $2 AND created_at > $3";
+pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, fingerprint, answer, created_at)
+     VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (user_id, key) DO UPDATE SET
+            fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
+pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
+
+pub(crate) const DUE_TASKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+      WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2";
+pub(crate) const LEASE_TASK: &str =
+    "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
+pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND job_id = $2";

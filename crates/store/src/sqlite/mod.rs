@@ -1,0 +1,144 @@
+//! SQLite inside the process: one writer that commits many commands at once, and readers beside it.
+
+mod reader;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use clawrk_domain::Policy;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::value::{Row, Value};
+use crate::{Backend, Clock, Observer, Order, Reply, StoreError};
+
+mod embedded {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// The name of the database in the data folder.
+const FILE: &str = "clawrk.db";
+
+pub(crate) struct Sqlite {
+    writer: writer::Writer,
+    readers: Arc<reader::Readers>,
+    observer: OnceLock<Observer>,
+}
+
+impl Sqlite {
+    pub(crate) fn open(dir: &Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let file = |source| StoreError::File { path: path.display().to_string(), source };
+        std::fs::create_dir_all(dir).map_err(file)?;
+        restrict(&path).map_err(file)?;
+        let mut connection = Connection::open(&path)?;
+        configure(&connection)?;
+        migrate(&mut connection, dir)?;
+        Ok(Self {
+            writer: writer::Writer::start(connection, policy, clock),
+            readers: Arc::new(reader::Readers::new(path)),
+            observer: OnceLock::new(),
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Sqlite {
+    async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let read = move || readers.with(|connection| rows(connection, sql, &values));
+        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
+    }
+
+    async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let read = move || {
+            readers.with(|connection| {
+                let moment = connection.unchecked_transaction()?;
+                queries.iter().map(|sql| rows(&moment, sql, &[])).collect()
+            })
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
+    }
+
+    async fn write(&self, order: Order) -> Result<Reply, StoreError> {
+        let reply = self.writer.write(order).await?;
+        if let (Reply::Outcome(_, changed), Some(observer)) = (&reply, self.observer.get()) {
+            changed.iter().for_each(|job| observer(job));
+        }
+        Ok(reply)
+    }
+
+    fn observe(&self, observer: Observer) {
+        // A second observer is a mistake of the caller that only tests could make.
+        assert!(self.observer.set(observer).is_ok(), "there is one observer");
+    }
+}
+
+/// Makes the database file for its owner alone, before SQLite would make it for everybody.
+fn restrict(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    options.open(path)?.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
+/// What was acknowledged must survive a power cut: write-ahead log, synced at every commit. Anything less is refused.
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -64 * 1024)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let sync: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+    if mode != "wal" || sync != 2 {
+        return Err(StoreError::Unsafe(format!(
+            "SQLite runs with journal_mode={mode} and synchronous={sync} here, which could lose acknowledged payments \
+             at a power cut: put the data folder on a local file system"
+        )));
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date, one process at a time.
+fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("clawrk.lock");
+    let file = |source| StoreError::File { path: path.display().to_string(), source };
+    let lock = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(file)?;
+    lock.lock().map_err(file)?;
+    embedded::migrations::runner().run(connection)?;
+    Ok(())
+}
+
+fn read_only(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Runs a query and takes its rows.
+fn rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let width = statement.column_count();
+    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(Row((0..width).map(|at| row.get_ref(at).map(value)).collect::<Result<_, _>>()?));
+    }
+    Ok(rows)
+}
+
+fn value(column: rusqlite::types::ValueRef<'_>) -> Value {
+    use rusqlite::types::ValueRef;
+    match column {
+        ValueRef::Integer(value) => Value::Int(value),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_owned()),
+        // No column of ours holds floating-point numbers.
+        ValueRef::Null | ValueRef::Real(_) => Value::Null,
+    }
+}

@@ -1,0 +1,210 @@
+//! One command, start to finish, inside the caller's transaction.
+//!
+//! | Phase  | What happens                                                       | Writes |
+//! |--------|--------------------------------------------------------------------|--------|
+//! | replay | a known `Idempotency-Key`: the kept answer, and that is all         | no     |
+//! | load   | lock and read what the command names: user, agent, job, wallet      | no     |
+//! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
+//! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
+//!
+//! Locks are taken in one order: key, user, agent, the job in the agent's hand, the job, wallets.
+//! `Err` means that the database failed; a refusal is an answer.
+
+use std::sync::Arc;
+
+use clawrk_domain::{
+    Action, Actor, Agent, AgentId, Answer, Facts, Job, JobId, Lease, Policy, Timestamp, UserId, decide,
+};
+
+use crate::tx::{Lock, Tx};
+use crate::value::id;
+use crate::writes::{Statement, statements};
+use crate::{Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
+
+/// For how long an answer is kept.
+const RECEIPT_SECONDS: i64 = 24 * 3600;
+
+/// Answers kept before this time are forgotten.
+pub(crate) const fn receipt_horizon(now: Timestamp) -> Timestamp {
+    now.plus_seconds(-RECEIPT_SECONDS)
+}
+
+/// Carries out a request; the jobs that changed come with the outcome.
+pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy) -> Result<Reply, StoreError> {
+    if let Some(receipt) = &request.receipt
+        && let Some(outcome) = replay(tx, receipt).await?
+    {
+        return Ok(Reply::Outcome(outcome, Vec::new()));
+    }
+    let facts = load(tx, request).await?;
+    let now = facts.now.expect("load brings the time");
+    let change = match decide(&request.command, policy, facts) {
+        Ok(change) => change,
+        Err(rejection) => return Ok(Reply::Outcome(Outcome::Rejected(rejection), Vec::new())),
+    };
+    let mut writes: Vec<Statement> = change.writes.iter().flat_map(statements).collect();
+    if let Some(receipt) = &request.receipt {
+        writes.push(keep(receipt, &change.answer, now));
+    }
+    tx.execute(writes).await?;
+    let changed: Vec<Arc<Job>> = change.writes.iter().filter_map(|write| write.job().cloned()).collect();
+    for job in &changed {
+        tx.tell(job.id).await?;
+    }
+    Ok(Reply::Outcome(Outcome::Done(change.answer), changed))
+}
+
+async fn replay(tx: &mut impl Tx, receipt: &ReceiptRequest) -> Result<Option<Outcome>, StoreError> {
+    if !tx.claim_key(receipt.user, &receipt.key).await? {
+        return Ok(Some(Outcome::KeyInProgress));
+    }
+    let horizon = receipt_horizon(tx.now().await?);
+    let place = || vec![id(receipt.user), receipt.key.as_str().into(), horizon.into()];
+    let rows = tx.query(sql::RECEIPT, place()).await?;
+    let Some(kept) = rows.first() else { return Ok(None) };
+    if kept.bytes(0)? != receipt.fingerprint {
+        return Ok(Some(Outcome::KeyReused));
+    }
+    Ok(Some(Outcome::Replayed(kept.bytes(1)?.to_owned())))
+}
+
+/// Keeps the answer; one that is older than a day may stand under the same key and is replaced.
+fn keep(receipt: &ReceiptRequest, answer: &Answer, now: Timestamp) -> Statement {
+    let values = vec![
+        id(receipt.user),
+        receipt.key.as_str().into(),
+        receipt.fingerprint.as_slice().into(),
+        (receipt.keep)(answer).as_slice().into(),
+        now.into(),
+    ];
+    Statement { sql: sql::KEEP_RECEIPT, values, rows: Some(1) }
+}
+
+async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> {
+    let action = &request.command.action;
+    let mut facts = Facts::default();
+    if let Actor::User(user) = request.command.actor {
+        load_actor(tx, user, action, &mut facts).await?;
+    }
+    match action {
+        Action::CreateUser(new) => {
+            let email = new.email.as_deref().map(|email| email.trim().to_lowercase());
+            facts.email_taken = match email {
+                Some(email) => !tx.query(sql::EMAIL_TAKEN, vec![email.into()]).await?.is_empty(),
+                None => false,
+            };
+        }
+        Action::Grant { user, .. } => facts.user_exists = tx.lock(Lock::Wallet(*user)).await?,
+        Action::Run(lease) => facts.lease_is_current = lease_is_current(tx, lease).await?,
+        _ => {}
+    }
+    // The time is asked for once all locks are held: whoever waited decides by the time it waited to.
+    if let Action::Pull { candidates, .. } = action {
+        let now = tx.now().await?;
+        facts.now = Some(now);
+        if let Some(agent) = facts.agent.as_ref().map(|agent| agent.id)
+            && !facts.holding.as_ref().is_some_and(|job| still_holds(job, now))
+        {
+            facts.job = first_open(tx, candidates, agent, now).await?;
+        }
+    } else {
+        if let Some(job) = action.job() {
+            tx.lock(Lock::Job(job)).await?;
+            facts.job = load_job(tx, job).await?;
+        }
+        if let (true, Actor::User(user)) = (action.spends(), request.command.actor) {
+            tx.lock(Lock::Wallet(user)).await?;
+            let rows = tx.query(sql::BALANCE, vec![id(user)]).await?;
+            facts.wallet = rows.first().map_or(Ok(clawrk_domain::Cents::ZERO), |row| row.cents(0))?;
+        }
+        facts.now = Some(tx.now().await?);
+    }
+    Ok(facts)
+}
+
+/// What is known of the one who asks: agents, keys, and what the agent has in hand.
+async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut Facts) -> Result<(), StoreError> {
+    if matches!(action, Action::CreateAgent(_) | Action::UpdateAgent { .. }) {
+        tx.lock(Lock::User(user)).await?;
+        let rows = tx.query(sql::AGENTS, vec![id(user)]).await?;
+        facts.agents = rows.iter().map(row::agent).collect::<Result<_, _>>()?;
+    }
+    if matches!(action, Action::CreateKey(_) | Action::RevokeKey(_)) {
+        tx.lock(Lock::User(user)).await?;
+        let rows = tx.query(sql::KEYS, vec![id(user)]).await?;
+        facts.keys = rows.iter().map(row::key).collect::<Result<_, _>>()?;
+    }
+    let Some(named) = action.agent() else { return Ok(()) };
+    facts.agent = load_agent(tx, user, named).await?;
+    let Some(agent) = facts.agent.as_ref().map(|agent| agent.id) else { return Ok(()) };
+    match action {
+        Action::DeleteAgent(_) => {
+            facts.agent_engaged = !tx.query(sql::ENGAGED, vec![id(agent)]).await?.is_empty();
+        }
+        Action::Pull { .. } | Action::Claim { .. } => facts.holding = load_holding(tx, agent).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn load_agent(
+    tx: &mut impl Tx,
+    user: UserId,
+    named: Option<AgentId>,
+) -> Result<Option<Agent>, StoreError> {
+    let (query, of) = named.map_or((sql::DEFAULT_AGENT, id(user)), |agent| (sql::AGENT, id(agent)));
+    let found = tx.query(query, vec![of]).await?;
+    let Some(agent) = found.first().map(row::agent).transpose()? else { return Ok(None) };
+    if agent.owner != user {
+        return Ok(None);
+    }
+    // Read again behind the lock: it may have been changed or deleted meanwhile.
+    tx.lock(Lock::Agent(agent.id)).await?;
+    tx.query(sql::AGENT, vec![id(agent.id)]).await?.first().map(row::agent).transpose()
+}
+
+async fn load_holding(tx: &mut impl Tx, agent: AgentId) -> Result<Option<Job>, StoreError> {
+    let Some(job) = tx.query(sql::JOB_HELD_BY, vec![id(agent)]).await?.first().map(|row| row.parsed(0)).transpose()?
+    else {
+        return Ok(None);
+    };
+    tx.lock(Lock::Job(job)).await?;
+    let job = load_job(tx, job).await?;
+    Ok(job.filter(|job| matches!(&job.state, clawrk_domain::State::Held { by, .. } if by.agent == agent)))
+}
+
+fn still_holds(job: &Job, now: Timestamp) -> bool {
+    matches!(job.state, clawrk_domain::State::Held { until, .. } if until > now)
+}
+
+/// The first candidate that nobody else has taken and that pull may hand to the agent.
+async fn first_open(
+    tx: &mut impl Tx,
+    candidates: &[JobId],
+    agent: AgentId,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    for candidate in candidates {
+        if tx.lock(Lock::QueuedJob(*candidate)).await?
+            && let Some(job) = load_job(tx, *candidate).await?
+            && job.is_open_to(agent, now)
+        {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
+}
+
+async fn load_job(tx: &mut impl Tx, job: JobId) -> Result<Option<Job>, StoreError> {
+    let found = tx.query(sql::JOB, vec![id(job)]).await?;
+    let Some(found) = found.first() else { return Ok(None) };
+    let offers = tx.query(sql::OFFERS, vec![id(job)]).await?;
+    row::job(found, &offers).map(Some)
+}
+
+async fn lease_is_current(tx: &mut impl Tx, lease: &Lease) -> Result<bool, StoreError> {
+    let task = lease.task;
+    let rows = tx.query(sql::LEASE, vec![task.kind.as_str().into(), id(task.job)]).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    Ok(row.time(0)? == task.due_at && row.int(1)? == lease.token)
+}

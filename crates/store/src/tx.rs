@@ -1,0 +1,56 @@
+//! What a transaction can do, on either database. What is carried out in one is written once, over this.
+//!
+//! SQLite answers at once, on its writer's thread, so its futures are ready when they are made;
+//! PostgreSQL's wait for the network. Locks mean something on PostgreSQL only: SQLite's writer is alone.
+
+use clawrk_domain::{AgentId, JobId, TaskKind, Timestamp, UserId};
+
+use crate::StoreError;
+use crate::value::{Row, Value};
+use crate::writes::Statement;
+
+/// A row that is about to be decided about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lock {
+    /// Of users: guards the user's agents and keys as sets.
+    User(UserId),
+    /// Of agents: guards that it holds one job at most and is not deleted at work.
+    Agent(AgentId),
+    /// Of jobs.
+    Job(JobId),
+    /// Of jobs, if it is queued and nobody else has it in hand.
+    QueuedJob(JobId),
+    /// Of wallets.
+    Wallet(UserId),
+    /// Of tasks, if nobody else has it in hand.
+    Task(TaskKind, JobId),
+}
+
+/// An open transaction. SQLite's stays on its thread, so its futures need not be `Send`; PostgreSQL's are.
+pub(crate) trait Tx {
+    /// The time that this transaction decides by.
+    async fn now(&mut self) -> Result<Timestamp, StoreError>;
+
+    /// Locks a row to the end of the transaction; false when it is not there, or skipped.
+    async fn lock(&mut self, row: Lock) -> Result<bool, StoreError>;
+
+    /// Reads.
+    async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;
+
+    /// Writes, in order; fails when a statement does not change as many rows as it must.
+    async fn execute(&mut self, statements: Vec<Statement>) -> Result<(), StoreError>;
+
+    /// Claims the idempotency key; false when another request holds it and did not end in time.
+    async fn claim_key(&mut self, user: UserId, key: &str) -> Result<bool, StoreError>;
+
+    /// Tells other nodes that the job changed.
+    async fn tell(&mut self, job: JobId) -> Result<(), StoreError>;
+}
+
+/// A statement that changed another number of rows than it must is a broken invariant: nothing of it may stand.
+pub(crate) fn check_rows(sql: &'static str, must: Option<u64>, changed: u64) -> Result<(), StoreError> {
+    if must.is_some_and(|must| must != changed) {
+        return Err(StoreError::Corrupt(format!("{changed} rows where one was expected, after: {sql}")));
+    }
+    Ok(())
+}
