@@ -1,1 +1,30 @@
-//! .
+//! How the world reaches the exchange: HTTP in, use cases, and the tasks that run by themselves.
+//!
+//! A request goes router → handler in `api/` → [`exchange::Exchange`] → `Store::submit`, and a read goes
+//! handler → `Store` → render.
+
+pub mod api;
+pub mod apikey;
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod exchange;
+pub mod input;
+mod list;
+pub mod market;
+pub mod open;
+pub mod outside;
+pub mod random;
+pub mod reply;
+mod request_id;
+pub mod router;
+pub mod serve;
+pub mod tasks;
+pub mod telemetry;
+pub mod vault;
+
+pub use app::App;
+pub use error::Error;
+pub use open::open;
+pub use router::{openapi, router};

@@ -239,6 +239,13 @@ pub struct Offer {
     pub not_before: Option<Timestamp>,
 }
 
+impl Offer {
+    /// Whether this offer leaves the job open to the agent: it was another's, or did not end badly, or long ago.
+    pub fn allows(&self, agent: AgentId, now: Timestamp) -> bool {
+        self.worker.agent != agent || !(self.barred || self.not_before.is_some_and(|time| time > now))
+    }
+}
+
 /// What a user may see of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
@@ -331,8 +338,7 @@ impl Job {
 
     /// Whether pull may hand this job to the agent now.
     pub fn is_open_to(&self, agent: AgentId, now: Timestamp) -> bool {
-        let refused = |offer: &Offer| offer.barred || offer.not_before.is_some_and(|time| time > now);
-        self.state == State::Queued && !self.offers.iter().any(|offer| offer.worker.agent == agent && refused(offer))
+        self.state == State::Queued && self.offers.iter().all(|offer| offer.allows(agent, now))
     }
 
     /// What the exchange itself has to do about this job, if nobody does anything before.

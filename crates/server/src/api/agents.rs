@@ -1,0 +1,178 @@
+//! The caller's agents.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use clawrk_domain::action::AgentFields;
+use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, Timestamp};
+use clawrk_store::JobList;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::job_body::JobBody;
+use super::{Done, ErrorBody, id};
+use crate::auth::Caller;
+use crate::exchange::Render;
+use crate::input::{Input, PageQuery, Query, Take, present};
+use crate::reply::Reply;
+use crate::{App, Error, list};
+
+/// An agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgentBody {
+    id: String,
+    /// The user whose agent it is.
+    owner_id: String,
+    name: String,
+    /// What it is good at; job matching reads this.
+    personality: Option<String>,
+    avatar_url: Option<String>,
+    /// The one that every user has from the start.
+    is_default: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<&Agent> for AgentBody {
+    fn from(agent: &Agent) -> Self {
+        Self {
+            id: agent.id.to_string(),
+            owner_id: agent.owner.to_string(),
+            name: agent.name.clone(),
+            personality: agent.personality.clone(),
+            avatar_url: agent.avatar_url.clone(),
+            is_default: agent.is_default,
+            created_at: agent.created_at,
+        }
+    }
+}
+
+/// A new agent.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CreateBody {
+    /// 1 to 64 characters after trimming; unique among one's own agents.
+    name: String,
+    /// At most 8,000 characters.
+    personality: Option<String>,
+    /// An http or https URL of at most 2,048 characters.
+    avatar_url: Option<String>,
+}
+
+impl Take for CreateBody {}
+
+/// Changes to an agent: a missing field is left alone, `null` clears it.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct UpdateBody {
+    /// As for a new agent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    /// As for a new agent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    personality: Option<Option<String>>,
+    /// As for a new agent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    avatar_url: Option<Option<String>>,
+}
+
+impl Take for UpdateBody {}
+
+fn render(status: StatusCode) -> Render {
+    Arc::new(move |answer| match answer {
+        Answer::Agent(agent) => Reply::json(status, &AgentBody::from(agent)),
+        _ => Reply::ok(&Done { ok: true }),
+    })
+}
+
+/// The caller's agents: the default one first, then the oldest.
+#[utoipa::path(get, path = "/api/agents", tag = "agents",
+    responses((status = 200, body = Vec<AgentBody>), (status = 401, body = ErrorBody)))]
+pub async fn index(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
+    caller.may(Scope::Read)?;
+    let (limit, after) = (page.limit()?, page.after::<AgentId>()?);
+    let mut agents = app.store.agents(caller.user).await?;
+    if let Some(after) = after {
+        let place = agents.iter().position(|agent| agent.id == after).map_or(agents.len(), |place| place + 1);
+        agents.drain(..place);
+    }
+    let mut ids: Vec<AgentId> = agents.iter().map(|agent| agent.id).collect();
+    let next = list::cut(&mut ids, limit).map(|id| id.to_string());
+    let bodies: Vec<AgentBody> = agents.iter().take(ids.len()).map(AgentBody::from).collect();
+    Ok(list::page_of(&bodies, limit.zip(next).map(|(limit, next)| ("/api/agents", limit, next))))
+}
+
+/// Make an agent.
+#[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = CreateBody,
+    responses((status = 201, body = AgentBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "The caller has an agent of that name")))]
+pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateBody>) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let CreateBody { name, personality, avatar_url } = input.body;
+    let action = Action::CreateAgent(AgentFields { name, personality, avatar_url });
+    app.exchange.act(caller.user, action, input.once, render(StatusCode::CREATED)).await
+}
+
+/// One of the caller's agents.
+#[utoipa::path(get, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Agent id")),
+    responses((status = 200, body = AgentBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn show(State(app): State<App>, caller: Caller, Path(agent): Path<String>) -> Result<Json<AgentBody>, Error> {
+    caller.may(Scope::Read)?;
+    Ok(Json(AgentBody::from(&own(&app, caller, &agent).await?)))
+}
+
+/// Change an agent's name, personality or picture.
+#[utoipa::path(patch, path = "/api/agents/{id}", tag = "agents", request_body = UpdateBody,
+    params(("id" = String, Path, description = "Agent id")),
+    responses((status = 200, body = AgentBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    Path(agent): Path<String>,
+    input: Input<UpdateBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let UpdateBody { name, personality, avatar_url } = input.body;
+    let agent = id("agent", &agent)?;
+    // A name cannot be cleared: null is as wrong as a blank one, but another's agent is still 404 first.
+    let name = name.map(Option::unwrap_or_default);
+    let action = Action::UpdateAgent { agent, name, personality, avatar_url };
+    app.exchange.act(caller.user, action, input.once, render(StatusCode::OK)).await
+}
+
+/// Delete an agent; its past jobs stay.
+#[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Agent id")),
+    responses((status = 200, body = Done),
+        (status = 400, body = ErrorBody, description = "The default agent, or one with a job in hand"),
+        (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn delete(State(app): State<App>, caller: Caller, Path(agent): Path<String>) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let action = Action::DeleteAgent(id("agent", &agent)?);
+    app.exchange.act(caller.user, action, None, render(StatusCode::OK)).await
+}
+
+/// The jobs that the agent received, most recently updated first.
+#[utoipa::path(get, path = "/api/agents/{id}/jobs", tag = "agents",
+    params(("id" = String, Path, description = "Agent id"), PageQuery),
+    responses((status = 200, body = Vec<JobBody>), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn jobs(
+    State(app): State<App>,
+    caller: Caller,
+    Path(agent): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Result<Response, Error> {
+    caller.may(Scope::Read)?;
+    let agent = own(&app, caller, &agent).await?.id;
+    list::jobs(app, caller, JobList::ReceivedBy(agent), &page, &format!("/api/agents/{agent}/jobs")).await
+}
+
+/// The caller's agent of this id; another's is as good as none.
+async fn own(app: &App, caller: Caller, agent: &str) -> Result<Agent, Error> {
+    let found = app.store.agent(id("agent", agent)?).await?;
+    found.filter(|agent| agent.owner == caller.user).ok_or_else(|| Rejection::NotFound("agent").into())
+}

@@ -1,0 +1,42 @@
+//! The JSON API: each file parses, names a use case, and renders. Nothing is decided here.
+
+pub mod agents;
+pub mod board;
+pub mod health;
+pub mod job_body;
+pub mod jobs;
+pub mod keys;
+pub mod users;
+pub mod wallet;
+pub mod work;
+
+use std::str::FromStr;
+
+use clawrk_domain::Rejection;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Error;
+
+/// Reads an id from a path; text that is no id names nothing.
+fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, Error> {
+    text.parse().map_err(|_| Rejection::NotFound(what).into())
+}
+
+/// `{"ok": true}`: done, and no more to say.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// Always true.
+    ok: bool,
+}
+
+/// What every refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// What was wrong, for people.
+    error: String,
+    /// What was wrong, for programs; stable.
+    code: String,
+    /// The request's id, as in the `X-Request-Id` header.
+    request_id: Option<String>,
+}

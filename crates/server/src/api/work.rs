@@ -1,0 +1,177 @@
+//! Jobs from the agent's side: pull or claim, accept or reject, submit or fail.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, limits};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
+use utoipa::ToSchema;
+
+use super::job_body::JobBody;
+use super::jobs::{NoBody, act, job_reply};
+use super::{ErrorBody, id};
+use crate::auth::Caller;
+use crate::input::{Input, Take};
+use crate::reply::Reply;
+use crate::{App, Error};
+
+/// What an agent looks for.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct PullBody {
+    /// Which of one's agents; the default one if absent.
+    agent_id: Option<String>,
+    /// How long to wait for a job when there is none, 0 to 30.
+    wait_seconds: Option<i64>,
+}
+
+impl Take for PullBody {}
+
+/// Who claims a job.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ClaimBody {
+    /// Which of one's agents; the default one if absent.
+    agent_id: Option<String>,
+}
+
+impl Take for ClaimBody {}
+
+/// Work to be handed in.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct SubmitBody {
+    /// The work, at most 1 MiB.
+    output_text: Option<String>,
+    /// Upload ids; 503 `not_available_yet` in this version.
+    #[schema(value_type = Option<Vec<String>>)]
+    output_attachments: Option<Vec<serde_json::Value>>,
+}
+
+impl Take for SubmitBody {
+    const LIMIT_BYTES: usize = 4 << 20;
+}
+
+/// Why an agent gives up.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct FailBody {
+    /// For the sender; at most 8,000 characters.
+    reason: Option<String>,
+}
+
+impl Take for FailBody {}
+
+/// Take a hold of the best open job for an agent: 30 seconds to accept or reject it. While it holds one, the same again.
+#[utoipa::path(post, path = "/api/jobs/pull", tag = "work", request_body = PullBody,
+    responses((status = 200, body = JobBody), (status = 204, description = "Nothing open to this agent"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let wait = input.body.wait_seconds.unwrap_or(0);
+    limits::within("wait_seconds", wait, &(0..=30))?;
+    let agent = agent(&app, caller, input.body.agent_id.as_deref()).await?;
+    let render = job_reply(StatusCode::OK, caller.user, &app);
+    let end = Instant::now() + std::time::Duration::from_secs(wait.unsigned_abs());
+    let mut arrivals = app.market.watch();
+    loop {
+        arrivals.borrow_and_update();
+        let answer = app.exchange.pull(caller.user, agent.id, agent.personality.as_deref(), &app.market).await?;
+        if answer != Answer::Nothing {
+            return Ok(render(&answer));
+        }
+        if Instant::now() >= end || app.stopping.is_cancelled() {
+            return Ok(Reply::nothing());
+        }
+        let now = app.store.clock().now();
+        let opening = app.market.next_opening(agent.id, now).map(|time| Instant::now() + (time - now));
+        tokio::select! {
+            _ = arrivals.changed() => {}
+            () = sleep_until(opening.map_or(end, |time| time.min(end))) => {}
+            () = app.stopping.cancelled() => {}
+        }
+    }
+}
+
+/// Take a hold of this very job, matching aside.
+#[utoipa::path(post, path = "/api/jobs/{id}/claim", tag = "work", request_body = ClaimBody,
+    params(("id" = String, Path, description = "Job id")),
+    responses((status = 200, body = JobBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub async fn claim(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    input: Input<ClaimBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let agent = input.body.agent_id.as_deref().map(|agent| id("agent", agent)).transpose()?;
+    act(&app, caller, Action::Claim { agent, job: id("job", &job)? }, input.once).await
+}
+
+/// Take on the job that one's agent holds; the time limit starts now.
+#[utoipa::path(post, path = "/api/jobs/{id}/accept", tag = "work", params(("id" = String, Path, description = "Job id")),
+    responses((status = 200, body = JobBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn accept(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    input: Input<NoBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    act(&app, caller, Action::Accept(id("job", &job)?), input.once).await
+}
+
+/// Put the job that one's agent holds back; pull never offers it to that agent again.
+#[utoipa::path(post, path = "/api/jobs/{id}/reject", tag = "work", params(("id" = String, Path, description = "Job id")),
+    responses((status = 200, body = JobBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn reject(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    input: Input<NoBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    act(&app, caller, Action::Reject(id("job", &job)?), input.once).await
+}
+
+/// Hand in the work, before the deadline; verification starts at once.
+#[utoipa::path(post, path = "/api/jobs/{id}/submit", tag = "work", request_body = SubmitBody,
+    params(("id" = String, Path, description = "Job id")),
+    responses((status = 200, body = JobBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    input: Input<SubmitBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    let SubmitBody { output_text, output_attachments } = input.body;
+    if output_attachments.is_some_and(|list| !list.is_empty()) {
+        return Err(Error::not_available_yet("output attachments"));
+    }
+    act(&app, caller, Action::Submit { job: id("job", &job)?, output_text }, input.once).await
+}
+
+/// Give up: it counts as a failed attempt.
+#[utoipa::path(post, path = "/api/jobs/{id}/fail", tag = "work", request_body = FailBody,
+    params(("id" = String, Path, description = "Job id")),
+    responses((status = 200, body = JobBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub async fn fail(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    input: Input<FailBody>,
+) -> Result<Reply, Error> {
+    caller.may(Scope::Work)?;
+    act(&app, caller, Action::Fail { job: id("job", &job)?, reason: input.body.reason }, input.once).await
+}
+
+/// The caller's agent of this id, or the default one.
+async fn agent(app: &App, caller: Caller, named: Option<&str>) -> Result<Agent, Error> {
+    let found = match named {
+        Some(named) => app.store.agent(id::<AgentId>("agent", named)?).await?,
+        None => app.store.default_agent(caller.user).await?,
+    };
+    found.filter(|agent| agent.owner == caller.user).ok_or_else(|| Rejection::NotFound("agent").into())
+}

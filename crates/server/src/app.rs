@@ -1,0 +1,64 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use clawrk_domain::Policy;
+use clawrk_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::UsedKeys;
+use crate::exchange::Exchange;
+use crate::market::Market;
+use crate::outside::structurer::Structurer;
+use crate::vault::Vault;
+
+/// The exchange, as handlers and tasks see it; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// The exchange's memory, for reading.
+    pub store: Store,
+    /// The use cases: the only ones that write.
+    pub exchange: Exchange,
+    /// The open jobs.
+    pub market: Arc<Market>,
+    /// The key to what is sealed.
+    pub vault: Vault,
+    /// The numbers of the rules.
+    pub policy: Policy,
+    /// From prompts to typed jobs.
+    pub structurer: Box<dyn Structurer>,
+    /// When keys were last used.
+    pub used_keys: UsedKeys,
+    /// Ends waiting requests and the runner when the server stops.
+    pub stopping: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together and lets the store tell the market of every job that changes.
+    pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>) -> Self {
+        let market = Arc::new(Market::default());
+        let feed = Arc::clone(&market);
+        store.observe(Arc::new(move |job| feed.changed(job)));
+        Self(Arc::new(Parts {
+            exchange: Exchange::new(store.clone(), vault.clone()),
+            store,
+            market,
+            vault,
+            policy,
+            structurer,
+            used_keys: UsedKeys::default(),
+            stopping: CancellationToken::new(),
+        }))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

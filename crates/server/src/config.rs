@@ -1,0 +1,355 @@
+//! Every setting of the server: a flag, an environment variable, or a line of `clawrk.toml`, in that order.
+//!
+//! [`KEYS`] is the one table; flags, variables, the file and `clawrk config` are all made from it.
+//! Secrets can also come from a file: `<key>_file` names it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clawrk_domain::{Cents, Policy};
+
+use crate::telemetry::LogFormat;
+
+/// A setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name in `clawrk.toml`; the flag has dashes, the variable is `CLAWRK_` and capitals.
+    pub name: &'static str,
+    /// What it is when nobody says; empty for nothing.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// Never shown.
+    pub secret: bool,
+    /// Known, but without effect in this version.
+    pub later: bool,
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, meaning, secret: false, later: false }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Key {
+    Key { name, default: "", meaning, secret: true, later: false }
+}
+
+const fn later(key: Key) -> Key {
+    Key { later: true, ..key }
+}
+
+/// Every setting there is.
+pub const KEYS: [Key; 26] = [
+    key("listen", "127.0.0.1:3000", "Address and port to listen on"),
+    later(key("public_url", "", "The address that others reach the server at")),
+    key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
+    secret("database_url", "postgres://… instead of SQLite in data_dir; any number of nodes may share it"),
+    secret("secret_key", "Encrypts variables and kept answers; made in data_dir on the first start, required with PostgreSQL"),
+    key("hold_seconds", "30", "How long an agent may think about a job it holds"),
+    key("max_attempts", "3", "Attempts before a job fails and the sender has the money back"),
+    key("fee_bps", "2000", "The fee's share of the price, in hundredths of a percent"),
+    key("fee_flat_cents", "50", "The fee's flat part, in cents"),
+    key("review_window_seconds", "259200", "How long a sender may review a submission before it passes by itself"),
+    key("log_format", "text", "text or json"),
+    later(key("upload_max_bytes", "26214400", "The largest upload")),
+    later(key("upload_url", "", "Where uploads are kept: a folder or s3://…")),
+    later(secret("stripe_secret_key", "Stripe's secret key")),
+    later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
+    later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
+    later(key("llm_provider", "openai", "The LLM's protocol")),
+    later(key("llm_url", "", "The LLM's address")),
+    later(key("llm_model", "", "The LLM's name")),
+    later(secret("llm_api_key", "The LLM's key")),
+    later(key("embed_dir", "", "Folder of an embedding model")),
+    later(key("embed_url", "", "Address of an embedding model")),
+    later(key("embed_model", "", "Name of an embedding model")),
+    later(secret("embed_api_key", "Key of an embedding model")),
+    later(key("sandbox", "auto", "How command checks are confined")),
+    later(key("rate_limit_per_minute", "600", "Requests a minute a key may make; 0 for no limit")),
+];
+
+/// Variables that begin with `CLAWRK_` and are no settings of the server.
+const OTHER_VARIABLES: [&str; 5] = ["API_KEY", "API_URL", "HOME", "LOG", "CONFIG"];
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said.
+    Default,
+    /// A line of `clawrk.toml`.
+    File,
+    /// An environment variable.
+    Variable,
+    /// A flag.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Default => "default",
+            Self::File => "clawrk.toml",
+            Self::Variable => "environment",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+/// What the settings are read from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Flags by key name, such as `("listen", "127.0.0.1:0")`.
+    pub flags: Vec<(String, String)>,
+    /// The environment.
+    pub variables: Vec<(String, String)>,
+    /// The configuration file and its text.
+    pub file: Option<(PathBuf, String)>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file is not TOML.
+    #[error("{path}: {problem}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No such setting.
+    #[error("unknown setting {name:?} in {path}: `clawrk config` lists all")]
+    Unknown {
+        /// What was written.
+        name: String,
+        /// Where.
+        path: String,
+    },
+    /// A value is of the wrong kind or out of bounds.
+    #[error("{name} must be {needs}, not {value:?}")]
+    Invalid {
+        /// Which setting.
+        name: &'static str,
+        /// What it must be.
+        needs: &'static str,
+        /// What it is; masked for secrets.
+        value: String,
+    },
+    /// A secret's file cannot be read.
+    #[error("{name}_file: {path} cannot be read: {problem}")]
+    SecretFile {
+        /// Which setting.
+        name: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+/// The settings as they were given, each with where it came from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Source)>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// The settings as the server uses them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where files are kept.
+    pub data_dir: PathBuf,
+    /// PostgreSQL's URL; none for SQLite.
+    pub database_url: Option<String>,
+    /// The secret behind all sealing; none for one made in the data folder.
+    pub secret_key: Option<String>,
+    /// The numbers of the rules.
+    pub policy: Policy,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// Reads all sources; unknown keys of the file are errors, unknown variables are warnings.
+    pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut settings = Self {
+            values: KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Source::Default))).collect(),
+            warnings: Vec::new(),
+        };
+        if let Some((path, text)) = &sources.file {
+            settings.read_file(path, text)?;
+        }
+        for (name, value) in &sources.variables {
+            let Some(name) = name.strip_prefix("CLAWRK_") else { continue };
+            if !settings.set(&name.to_lowercase(), value.clone(), Source::Variable)?
+                && !OTHER_VARIABLES.contains(&name)
+                && !name.starts_with("TEST_")
+            {
+                settings.warnings.push(format!("CLAWRK_{name} is no setting: `clawrk config` lists all"));
+            }
+        }
+        for (name, value) in &sources.flags {
+            settings.set(name, value.clone(), Source::Flag)?;
+        }
+        settings.warn_of_later();
+        Ok(settings)
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let shown = path.display().to_string();
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::File {
+            path: shown.clone(),
+            problem: error.message().to_owned(),
+        })?;
+        for (name, value) in table {
+            let text = match value {
+                toml::Value::String(text) => text,
+                other => other.to_string(),
+            };
+            if !self.set(&name, text, Source::File)? {
+                return Err(ConfigError::Unknown { name, path: shown });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a key, or a secret from the file that `<key>_file` names; false when there is no such key.
+    fn set(&mut self, name: &str, value: String, source: Source) -> Result<bool, ConfigError> {
+        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+            self.values.insert(key.name, (value, source));
+            return Ok(true);
+        }
+        let of_file = name.strip_suffix("_file").and_then(|name| KEYS.iter().find(|key| key.secret && key.name == name));
+        let Some(key) = of_file else { return Ok(false) };
+        let text = std::fs::read_to_string(&value).map_err(|error| ConfigError::SecretFile {
+            name: key.name,
+            path: value,
+            problem: error.to_string(),
+        })?;
+        self.values.insert(key.name, (text.trim_end_matches(['\r', '\n']).to_owned(), source));
+        Ok(true)
+    }
+
+    fn warn_of_later(&mut self) {
+        let set = |key: &&Key| key.later && self.source(key.name) != Source::Default;
+        let warnings: Vec<String> =
+            KEYS.iter().filter(set).map(|key| format!("{} has no effect in this version", key.name)).collect();
+        self.warnings.extend(warnings);
+    }
+
+    /// Where the key's value came from.
+    pub fn source(&self, name: &str) -> Source {
+        self.values.get(name).map_or(Source::Default, |(_, source)| *source)
+    }
+
+    /// The key's value as it may be shown: a secret is masked.
+    pub fn shown(&self, key: &Key) -> String {
+        let value = self.text(key.name);
+        if key.secret && !value.is_empty() { "********".to_owned() } else { value.to_owned() }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |(value, _)| value)
+    }
+
+    /// The settings as the server uses them.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let optional = |name: &'static str| Some(self.text(name).to_owned()).filter(|text| !text.is_empty());
+        let database_url = optional("database_url");
+        if database_url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
+            return Err(invalid("database_url", "a postgres:// URL", "********"));
+        }
+        let listen = self.text("listen");
+        Ok(Config {
+            listen: listen.parse().map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?,
+            data_dir: PathBuf::from(self.text("data_dir")),
+            database_url,
+            secret_key: optional("secret_key"),
+            policy: Policy {
+                hold_seconds: self.number("hold_seconds", 1, 86_400, "1 to 86400 seconds")?,
+                max_attempts: self.number("max_attempts", 1, 100, "1 to 100")? as u32,
+                fee_bps: self.number("fee_bps", 0, 10_000, "0 to 10000")? as u32,
+                fee_flat: Cents(self.number("fee_flat_cents", 0, 100_000, "0 to 100000 cents")?),
+                review_window_seconds: self.number("review_window_seconds", 1, 31_536_000, "1 to 31536000 seconds")?,
+            },
+            log_format: match self.text("log_format") {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                other => return Err(invalid("log_format", "text or json", other)),
+            },
+        })
+    }
+
+    fn number(&self, name: &'static str, least: i64, most: i64, needs: &'static str) -> Result<i64, ConfigError> {
+        let text = self.text(name);
+        let number: Option<i64> = text.parse().ok();
+        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| invalid(name, needs, text))
+    }
+}
+
+fn invalid(name: &'static str, needs: &'static str, value: &str) -> ConfigError {
+    ConfigError::Invalid { name, needs, value: value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(flags: &[(&str, &str)], variables: &[(&str, &str)], file: &str) -> Sources {
+        let owned = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        Sources {
+            flags: owned(flags),
+            variables: owned(variables),
+            file: (!file.is_empty()).then(|| ("clawrk.toml".into(), file.to_owned())),
+        }
+    }
+
+    #[test]
+    fn flags_outrank_variables_outrank_the_file() {
+        let file = "hold_seconds = 5\nmax_attempts = 5\nfee_bps = 5";
+        let variables = [("CLAWRK_HOLD_SECONDS", "6"), ("CLAWRK_MAX_ATTEMPTS", "6"), ("HOME", "/root")];
+        let settings = Settings::read(&sources(&[("hold_seconds", "7")], &variables, file)).unwrap();
+        let policy = settings.config().unwrap().policy;
+        assert_eq!((policy.hold_seconds, policy.max_attempts, policy.fee_bps), (7, 6, 5));
+        assert!(settings.warnings.is_empty());
+    }
+
+    #[test]
+    fn unknown_file_keys_are_errors_and_unknown_variables_warnings() {
+        let error = Settings::read(&sources(&[], &[], "holdseconds = 5")).unwrap_err();
+        assert!(error.to_string().contains("holdseconds"), "{error}");
+        let settings = Settings::read(&sources(&[], &[("CLAWRK_HOLDSECONDS", "5"), ("CLAWRK_API_KEY", "x")], "")).unwrap();
+        assert_eq!(settings.warnings.len(), 1);
+    }
+
+    #[test]
+    fn values_out_of_bounds_say_what_they_must_be() {
+        for (name, value) in [("hold_seconds", "0"), ("fee_bps", "10001"), ("listen", "3000"), ("log_format", "xml"), ("database_url", "mysql://")] {
+            let settings = Settings::read(&sources(&[(name, value)], &[], "")).unwrap();
+            let error = settings.config().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} must be ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_are_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "hush\n").unwrap();
+        let settings =
+            Settings::read(&sources(&[], &[("CLAWRK_SECRET_KEY_FILE", path.to_str().unwrap())], "")).unwrap();
+        assert_eq!(settings.config().unwrap().secret_key.as_deref(), Some("hush"));
+        let key = KEYS.iter().find(|key| key.name == "secret_key").unwrap();
+        assert_eq!(settings.shown(key), "********");
+    }
+
+    #[test]
+    fn settings_without_effect_are_taken_with_a_word() {
+        let settings = Settings::read(&sources(&[("llm_model", "x")], &[], "")).unwrap();
+        assert_eq!(settings.warnings, ["llm_model has no effect in this version"]);
+    }
+}

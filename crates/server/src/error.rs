@@ -1,0 +1,176 @@
+//! Every error as a status, a stable code and words for people: the one table.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use clawrk_domain::Rejection;
+use clawrk_domain::rejection::Sort;
+use clawrk_store::StoreError;
+use serde_json::{Map, Value};
+
+use crate::request_id;
+
+/// An answer that is no: `{"error", "code", "request_id"}` and a status.
+#[derive(Debug)]
+pub struct Error {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    more: Map<String, Value>,
+    retry_after_seconds: Option<u64>,
+    close: bool,
+}
+
+impl Error {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), more: Map::new(), retry_after_seconds: None, close: false }
+    }
+
+    /// 401: no key, or none that counts.
+    pub fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication required")
+    }
+
+    /// 403: another user's page, existing or not.
+    pub fn not_yours() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "You may only see your own user")
+    }
+
+    /// 403: the endpoint is for the operator.
+    pub fn operators_only() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Only the operator may see this: use a key with the scope \"admin\"")
+    }
+
+    /// 404: no such route.
+    pub fn unknown_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_route", "There is nothing at this address: see /openapi.json")
+    }
+
+    /// 405: the route is there, the method is not.
+    pub fn wrong_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "This address does not take this method")
+    }
+
+    /// 413: the body is larger than the route takes.
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("The request body may have at most {limit} bytes");
+        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message) }
+    }
+
+    /// 400: the body or a parameter can't be read.
+    pub fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed_request", message)
+    }
+
+    /// 422: an idempotency key came with another request before.
+    pub fn key_reused() -> Self {
+        let message = "This Idempotency-Key was used with another request: use a fresh one";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
+    }
+
+    /// 409: an idempotency key's first request is still in hand.
+    pub fn key_in_progress() -> Self {
+        let message = "The first request with this Idempotency-Key is still being worked on: try again soon";
+        Self::new(StatusCode::CONFLICT, "idempotency_in_progress", message).retry_after(1)
+    }
+
+    /// 503: the feature is not part of this version.
+    pub fn not_available_yet(what: &'static str) -> Self {
+        let message = format!("This version of the exchange does not take {what} yet");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_available_yet", message)
+    }
+
+    /// 503: something that we need is away.
+    pub fn unavailable() -> Self {
+        let message = "The exchange cannot reach its database: try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(2)
+    }
+
+    /// 503: the request took longer than any may.
+    pub fn timed_out() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The request took too long: try again").retry_after(1)
+    }
+
+    /// 500: a bug or a broken database; the log knows more.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side")
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The body, which names the request.
+    fn body(self) -> Vec<u8> {
+        let mut body = Map::new();
+        body.insert("error".to_owned(), self.message.into());
+        body.insert("code".to_owned(), self.code.into());
+        body.insert("request_id".to_owned(), request_id::current().into());
+        body.extend(self.more);
+        serde_json::to_vec(&body).expect("strings and numbers are JSON")
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        let (code, sort) = rejection.code();
+        let status = match sort {
+            Sort::Bad => StatusCode::BAD_REQUEST,
+            Sort::Short => StatusCode::PAYMENT_REQUIRED,
+            Sort::Forbidden => StatusCode::FORBIDDEN,
+            Sort::Absent => StatusCode::NOT_FOUND,
+            Sort::Conflict => StatusCode::CONFLICT,
+        };
+        let error = Self::new(status, code, rejection.to_string());
+        match rejection {
+            Rejection::BalanceTooLow { required, available } => {
+                error.with("required_cents", required.0).with("available_cents", available.0)
+            }
+            Rejection::Invalid { field, .. } => error.with("field", field),
+            _ => error,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        // The one place where it is handled: the whole chain goes to the log, none of it to the caller.
+        let chain: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect();
+        tracing::error!(cause = chain.join(": "), request_id = request_id::current(), "the store failed");
+        if error.is_unavailable() { Self::unavailable() } else { Self::internal() }
+    }
+}
+
+impl From<crate::vault::Unsealable> for Error {
+    fn from(error: crate::vault::Unsealable) -> Self {
+        tracing::error!(%error, request_id = request_id::current(), "a secret is lost");
+        Self::internal()
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, retry_after, close) = (self.status, self.retry_after_seconds, self.close);
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.body()).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,122 @@
+//! The use cases, one short function each; the only caller of `Store::submit`.
+
+use std::sync::Arc;
+
+use clawrk_domain::action::{NewUser, Posting};
+use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Timestamp, User, UserId};
+use clawrk_store::{Outcome, ReceiptRequest, Request, Store};
+
+use crate::input::Once;
+use crate::market::Market;
+use crate::reply::Reply;
+use crate::vault::{Purpose, Vault};
+use crate::{Error, random};
+
+/// How many candidates a pull brings to the store at once.
+const CANDIDATES: usize = 16;
+
+/// Turns an answer into what the caller is sent.
+pub type Render = Arc<dyn Fn(&Answer) -> Reply + Send + Sync>;
+
+/// The use cases.
+#[derive(Clone)]
+pub struct Exchange {
+    store: Store,
+    vault: Vault,
+}
+
+impl Exchange {
+    pub(crate) const fn new(store: Store, vault: Vault) -> Self {
+        Self { store, vault }
+    }
+
+    /// A user asks for something. With an idempotency key the answer is kept, sealed, with its effect,
+    /// and a repeat gets the same bytes.
+    pub async fn act(&self, user: UserId, action: Action, once: Option<Once>, render: Render) -> Result<Reply, Error> {
+        let command = Command { seed: random::seed(), actor: Actor::User(user), action };
+        let receipt = once.map(|once| self.receipt(user, once, Arc::clone(&render)));
+        match self.store.submit(Request { command, receipt }).await? {
+            Outcome::Done(answer) => Ok(render(&answer)),
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+            Outcome::Replayed(sealed) => {
+                let kept = self.vault.open(Purpose::Receipt, &sealed)?;
+                Reply::replayed(&kept).ok_or_else(Error::internal)
+            }
+            Outcome::KeyReused => Err(Error::key_reused()),
+            Outcome::KeyInProgress => Err(Error::key_in_progress()),
+        }
+    }
+
+    fn receipt(&self, user: UserId, once: Once, render: Render) -> ReceiptRequest {
+        let vault = self.vault.clone();
+        let keep = move |answer: &Answer| vault.seal(Purpose::Receipt, &render(answer).to_bytes());
+        ReceiptRequest { user, key: once.key, fingerprint: once.fingerprint, keep: Arc::new(keep) }
+    }
+
+    /// A sender posts a job.
+    pub async fn post(&self, user: UserId, posting: Posting, once: Option<Once>, render: Render) -> Result<Reply, Error> {
+        self.act(user, Action::Post(posting), once, render).await
+    }
+
+    /// An agent takes the best job that is open to it: the answer is the job, or nothing.
+    pub async fn pull(
+        &self,
+        user: UserId,
+        agent: AgentId,
+        personality: Option<&str>,
+        market: &Market,
+    ) -> Result<Answer, Error> {
+        let mut tried: Vec<JobId> = Vec::new();
+        loop {
+            let now = self.store.clock().now();
+            let candidates = market.candidates(agent, personality, now, &tried, CANDIDATES);
+            let action = Action::Pull { agent: Some(agent), candidates: candidates.clone() };
+            let answer = self.done(Actor::User(user), action).await?;
+            if answer != Answer::Nothing || candidates.is_empty() {
+                return Ok(answer);
+            }
+            // Other nodes or agents were faster, or this node has not heard yet: look at what these jobs are now.
+            for job in &candidates {
+                match self.store.job(*job).await? {
+                    Some(job) => market.changed(&Arc::new(job)),
+                    None => market.gone(*job),
+                }
+            }
+            tried.extend(candidates);
+        }
+    }
+
+    /// A task is due. A lease that went to another runner is no error.
+    pub async fn run(&self, lease: Lease) -> Result<(), Error> {
+        let command = Command { seed: random::seed(), actor: Actor::Exchange, action: Action::Run(lease) };
+        self.store.submit(Request { command, receipt: None }).await?;
+        Ok(())
+    }
+
+    /// Keys were used.
+    pub async fn touch_keys(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Error> {
+        self.done(Actor::Exchange, Action::TouchKeys(used)).await.map(|_| ())
+    }
+
+    /// The operator makes a user.
+    pub async fn create_user(&self, new: NewUser) -> Result<User, Error> {
+        match self.done(Actor::Operator, Action::CreateUser(new)).await? {
+            Answer::User(user) => Ok(user),
+            _ => Err(Error::internal()),
+        }
+    }
+
+    /// The operator gives balance.
+    pub async fn grant(&self, user: UserId, amount: Cents) -> Result<(), Error> {
+        self.done(Actor::Operator, Action::Grant { user, amount }).await.map(|_| ())
+    }
+
+    async fn done(&self, actor: Actor, action: Action) -> Result<Answer, Error> {
+        let command = Command { seed: random::seed(), actor, action };
+        match self.store.submit(Request { command, receipt: None }).await? {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+            _ => Err(Error::internal()),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! From settings to a running exchange: the store, the secret, the app.
+
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use clawrk_store::{Clock, Store, StoreError};
+
+use crate::config::Config;
+use crate::outside::structurer::Offline;
+use crate::vault::Vault;
+use crate::{App, random, serve};
+
+/// Why the exchange cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database.
+    #[error("the database cannot be opened")]
+    Store(#[from] StoreError),
+    /// Several nodes must share one secret.
+    #[error("with PostgreSQL a secret_key must be given, the same on every node (for example: openssl rand -hex 32)")]
+    SecretMissing,
+    /// The secret's file.
+    #[error("the secret key in {path} cannot be read or made")]
+    SecretFile {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Opens the exchange that the settings describe.
+pub async fn open(config: &Config) -> Result<App, OpenError> {
+    let (store, secret) = match &config.database_url {
+        Some(url) => {
+            let secret = config.secret_key.clone().ok_or(OpenError::SecretMissing)?;
+            (Store::postgres(url, config.policy.clone(), Clock::System).await?, secret)
+        }
+        None => {
+            let store = Store::sqlite(&config.data_dir, config.policy.clone(), Clock::System)?;
+            let secret = match &config.secret_key {
+                Some(secret) => secret.clone(),
+                None => secret_of(&config.data_dir)?,
+            };
+            (store, secret)
+        }
+    };
+    let app = App::new(store, Vault::new(&secret), config.policy.clone(), Box::new(Offline));
+    serve::fill(&app.store, &app.market).await?;
+    Ok(app)
+}
+
+/// The secret in the data folder; made there on the first start, for its owner's eyes only.
+fn secret_of(dir: &Path) -> Result<String, OpenError> {
+    let path = dir.join("secret_key");
+    let fail = |source| OpenError::SecretFile { path: path.display().to_string(), source };
+    let fresh = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    match fresh {
+        Ok(mut file) => {
+            let secret = hex::encode(random::bytes::<32>());
+            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+            std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
+            Ok(secret)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+            let secret = std::fs::read_to_string(&path).map_err(fail)?;
+            if secret.trim().is_empty() {
+                return Err(fail(std::io::Error::other("the file is empty: restore it from a backup")));
+            }
+            Ok(secret.trim().to_owned())
+        }
+        Err(error) => Err(fail(error)),
+    }
+}

@@ -1,0 +1,3 @@
+//! What lies beyond the rules: things that a model or another service may do one day.
+
+pub mod structurer;

@@ -1,0 +1,58 @@
+//! An answer as it goes out: a status and JSON bytes, the same bytes for every repeat.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A status and a body, ready to be sent or kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    status: StatusCode,
+    body: Vec<u8>,
+    replayed: bool,
+}
+
+impl Reply {
+    /// A JSON body with its status.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        Self { status, body: serde_json::to_vec(body).expect("our own bodies are JSON"), replayed: false }
+    }
+
+    /// 200 with a JSON body.
+    pub fn ok(body: &impl Serialize) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// 204, nothing to say.
+    pub const fn nothing() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Vec::new(), replayed: false }
+    }
+
+    /// The form in which it is kept.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        [self.status.as_u16().to_be_bytes().as_slice(), &self.body].concat()
+    }
+
+    /// A kept answer, sent again.
+    pub(crate) fn replayed(bytes: &[u8]) -> Option<Self> {
+        let (status, body) = bytes.split_first_chunk()?;
+        let status = StatusCode::from_u16(u16::from_be_bytes(*status)).ok()?;
+        Some(Self { status, body: body.to_vec(), replayed: true })
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::NO_CONTENT {
+            headers.remove(header::CONTENT_TYPE);
+        } else {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if self.replayed {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}

@@ -1,0 +1,3 @@
+//! What the exchange does by itself, when its time has come.
+
+pub mod runner;
