@@ -1,0 +1,1 @@
+//! Agents: the seed's page.

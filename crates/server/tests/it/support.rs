@@ -1,0 +1,210 @@
+//! A whole exchange in a test: identities as objects, requests as methods, time by hand.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::MockConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use clawrk_domain::action::NewUser;
+use clawrk_domain::key::NewKey;
+use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
+use clawrk_server::apikey::FreshKey;
+use clawrk_server::outside::structurer::Offline;
+use clawrk_server::tasks::runner;
+use clawrk_server::vault::Vault;
+use clawrk_server::{App, router, serve};
+use clawrk_store::{Clock, Store};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+/// A whole exchange.
+pub struct TestApp {
+    pub app: App,
+    pub router: Router,
+    pub clock: Clock,
+    _data: Data,
+}
+
+/// What has to outlive the exchange.
+enum Data {
+    Folder(#[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir),
+    Database,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("{} is not JSON: {}", self.status, String::from_utf8_lossy(&self.bytes)))
+    }
+
+    /// The body, when the status is the expected one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Asserts a refusal: its status and stable code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(body["code"], code, "{body}");
+        assert!(body["error"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+        assert!(body["request_id"].is_string(), "{body}");
+        body
+    }
+}
+
+/// A user with a key.
+#[derive(Clone)]
+pub struct User {
+    router: Router,
+    pub id: String,
+    pub key: String,
+}
+
+impl TestApp {
+    /// An empty exchange at noon of the first day of 2025.
+    pub async fn new() -> Self {
+        Self::with(Policy::default()).await
+    }
+
+    /// An empty exchange with other rules.
+    pub async fn with(policy: Policy) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(policy.clone(), clock.clone()).await;
+        let app = App::new(store, Vault::new("a secret for tests"), policy, Box::new(Offline));
+        serve::fill(&app.store, &app.market).await.unwrap();
+        let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+        let router = router(app.clone()).layer(MockConnectInfo(peer));
+        Self { app, router, clock, _data: data }
+    }
+
+    /// A user with this much in the wallet.
+    pub async fn user(&self, name: &str, cents: i64) -> User {
+        self.user_with(name, cents, Scopes::USER).await
+    }
+
+    /// A user whose key has these scopes.
+    pub async fn user_with(&self, name: &str, cents: i64, scopes: Scopes) -> User {
+        let fresh = FreshKey::new();
+        let key = NewKey { id: fresh.id, hash: fresh.hash, name: "test".to_owned(), scopes, expires_at: None };
+        let grant = (cents > 0).then_some(Cents(cents));
+        let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: Some(key) };
+        let user = self.app.exchange.create_user(new).await.unwrap();
+        User { router: self.router.clone(), id: user.id.to_string(), key: fresh.text }
+    }
+
+    /// Nobody: requests without a key.
+    pub fn anonymous(&self) -> User {
+        User { router: self.router.clone(), id: String::new(), key: String::new() }
+    }
+
+    /// Moves the clock and runs every task that is due then.
+    pub async fn advance(&self, seconds: i64) {
+        self.clock.advance(seconds);
+        runner::settle(&self.app).await.unwrap();
+    }
+
+    /// The books balance.
+    pub async fn audit(&self) {
+        let audit = self.app.store.audit().await.unwrap();
+        assert_eq!(audit.offence, None, "{audit:?}");
+        assert_eq!(audit.sum(), Cents::ZERO);
+    }
+}
+
+impl User {
+    /// The same user with another key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, None, &[]).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, None, &[]).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, Some(body.to_string().into_bytes()), &[]).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send("PATCH", path, Some(body.to_string().into_bytes()), &[]).await
+    }
+
+    /// Posts with an idempotency key.
+    pub async fn post_once(&self, key: &str, path: &str, body: Value) -> Answer {
+        self.send("POST", path, Some(body.to_string().into_bytes()), &[("idempotency-key", key)]).await
+    }
+
+    /// Any request.
+    pub async fn send(&self, method: &str, path: &str, body: Option<Vec<u8>>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !self.key.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.key));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        Answer { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    /// Posts a job at this price; its id.
+    pub async fn job(&self, prompt: &str, price_cents: i64) -> String {
+        let body = json!({"prompt": prompt, "title": prompt, "price_cents": price_cents, "time_limit_seconds": 600,
+            "criteria": ["it is right"], "confirmed": true});
+        let job = self.post("/api/jobs/run", body).await.expect(201);
+        job["id"].as_str().unwrap().to_owned()
+    }
+
+    /// An action on a job, without a body; the job.
+    pub async fn act(&self, job: &str, action: &str) -> Answer {
+        self.post(&format!("/api/jobs/{job}/{action}"), json!({})).await
+    }
+
+    /// Claims, accepts and submits.
+    pub async fn work(&self, job: &str, output: &str) {
+        self.act(job, "claim").await.expect(200);
+        self.act(job, "accept").await.expect(200);
+        self.submit(job, output).await.expect(200);
+    }
+
+    pub async fn submit(&self, job: &str, output: &str) -> Answer {
+        self.post(&format!("/api/jobs/{job}/submit"), json!({"output_text": output})).await
+    }
+
+    pub async fn review(&self, job: &str, verdict: &str) -> Answer {
+        self.post(&format!("/api/jobs/{job}/review"), json!({"verdict": verdict, "reason": "looked at it"})).await
+    }
+
+    pub async fn balance(&self) -> i64 {
+        self.get("/api/wallet/balance").await.expect(200)["balance_cents"].as_i64().unwrap()
+    }
+
+    pub async fn status(&self, job: &str) -> String {
+        self.get(&format!("/api/jobs/{job}")).await.expect(200)["status"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn store(policy: Policy, clock: Clock) -> (Store, Data) {
+    let folder = tempfile::tempdir().unwrap();
+    (Store::sqlite(folder.path(), policy, clock).unwrap(), Data::Folder(folder))
+}
