@@ -1,0 +1,168 @@
+//! Plain text: sentences, a form for searching, a form for showing, and a cut that fits.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// The sentences of a clean line. A sentence never ends within double quotes.
+pub(super) fn sentences(text: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let (mut start, mut open, mut quoted) = (0, false, 0);
+    for (at, piece) in text.split_sentence_bound_indices() {
+        for letter in piece.chars().filter(|c| matches!(c, '"' | '“' | '”')) {
+            open = if letter == '"' {
+                !open
+            } else {
+                letter == '“'
+            };
+        }
+        let end = at + piece.len();
+        let abbreviated = ["e.g.", "i.e.", "etc.", "vs.", "Mr.", "Mrs.", "Dr.", "No."]
+            .iter()
+            .any(|end| piece.trim_end().ends_with(end));
+        quoted += usize::from(open);
+        // A quote that is never closed must not swallow the whole prompt.
+        if (open && quoted < 4) || abbreviated {
+            continue;
+        }
+        sentences.push(text[start..end].trim());
+        (start, quoted) = (end, 0);
+    }
+    sentences.push(text[start..].trim());
+    sentences.retain(|sentence| !sentence.is_empty());
+    sentences
+}
+
+/// A text for searching: lower case, quotations left out, words between single blanks on all sides.
+pub(super) fn searchable(text: &str) -> String {
+    let mut words = String::from(" ");
+    for chunk in without_quotations(text)
+        .to_lowercase()
+        .replace('\u{2019}', "'")
+        .split_whitespace()
+    {
+        let word = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && !"$.".contains(c));
+        let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && !"+#$%".contains(c));
+        if word.is_empty() {
+            continue;
+        }
+        words.push_str(word);
+        words.push_str(if chunk.ends_with([';', '!', '?']) {
+            " ; "
+        } else {
+            " "
+        });
+    }
+    words
+}
+
+/// The text without what stands in double quotes; a quote that is never closed is no quotation.
+fn without_quotations(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find(['"', '“']) {
+        let inside = open + rest[open..].chars().next().map_or(1, char::len_utf8);
+        let Some(close) = rest[inside..].find(['"', '”']) else {
+            break;
+        };
+        let close = inside + close;
+        kept.push_str(&rest[..open]);
+        kept.push(' ');
+        rest = &rest[close + rest[close..].chars().next().map_or(1, char::len_utf8)..];
+    }
+    kept + rest
+}
+
+/// A line without control characters, direction overrides, doubled blanks and Markdown emphasis.
+pub(super) fn clean(text: &str) -> String {
+    let harmless: String = without_escapes(text)
+        .chars()
+        .map(|c| if is_hostile(c) { ' ' } else { c })
+        .collect();
+    let plain = harmless
+        .replace("**", "")
+        .replace("~~", "")
+        .replace('`', "");
+    let plain = unlink(&plain);
+    let mut line = String::with_capacity(plain.len());
+    for word in plain.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(unstar(word));
+    }
+    line.trim().to_owned()
+}
+
+/// The text without a terminal's commands, `ESC [ … letter`.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.push(' ');
+        kept.push_str(
+            part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';' || c == '?')
+                .trim_start_matches(['m', 'K', 'J', 'H']),
+        );
+    }
+    kept
+}
+
+/// `*word*` is emphasis; a lone star or `*.csv` is not.
+fn unstar(word: &str) -> &str {
+    let inner = word
+        .strip_prefix('*')
+        .filter(|inner| inner.starts_with(char::is_alphanumeric))
+        .unwrap_or(word);
+    inner
+        .strip_suffix('*')
+        .filter(|inner| inner.ends_with(char::is_alphanumeric))
+        .unwrap_or(inner)
+}
+
+/// `[text](address)` becomes the text.
+fn unlink(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(middle) = rest.find("](") {
+        let open = rest[..middle].rfind('[');
+        let close = rest[middle..].find(')').map(|close| middle + close);
+        let (Some(open), Some(close)) = (open, close) else {
+            break;
+        };
+        out.push_str(&rest[..open]);
+        out.push_str(&rest[open + 1..middle]);
+        rest = &rest[close + 1..];
+    }
+    out + rest
+}
+
+/// Control characters, and the marks that reorder or hide what follows them.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+}
+
+/// A text of at most `longest` characters, cut between words where that leaves enough of it.
+pub(super) fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    let mut room = longest - 1;
+    let mut end = 0;
+    for (at, grapheme) in text.grapheme_indices(true) {
+        let letters = grapheme.chars().count();
+        if letters > room {
+            break;
+        }
+        room -= letters;
+        end = at + grapheme.len();
+    }
+    let cut = &text[..end];
+    let word_end = if text[end..].starts_with(' ') {
+        end
+    } else {
+        cut.rfind(' ').filter(|at| *at * 2 > end).unwrap_or(end)
+    };
+    let kept =
+        cut[..word_end].trim_end_matches(|c: char| c.is_whitespace() || ",;:-–(".contains(c));
+    format!("{kept}…")
+}
