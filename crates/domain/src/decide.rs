@@ -7,8 +7,8 @@ use crate::job::moves::{self, Moment};
 use crate::key::NewKey;
 use crate::limits;
 use crate::{
-    Account, Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, EventKind, Ids, Job, Policy, Reason,
-    Rejection, State, Timestamp, Transfer, User, UserId, Write,
+    Account, Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, EventKind, Ids, Job, Policy,
+    Reason, Rejection, State, Timestamp, Transfer, User, UserId, Write,
 };
 
 /// What the store knows about the things a command names; what it does not name is left empty.
@@ -107,7 +107,10 @@ fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Chan
         Action::Run(_) if !facts.lease_is_current => Err(Rejection::LeaseLost),
         Action::Run(lease) => Ok(named(facts.job)?.run(lease.task, &mut at)),
         Action::TouchKeys(used) => {
-            let writes = used.iter().map(|(key, time)| Write::TouchKey(*key, *time)).collect();
+            // In one order, so that two nodes that noted the same keys do not wait for each other.
+            let mut used = used.clone();
+            used.sort_unstable();
+            let writes = used.into_iter().map(|(key, time)| Write::TouchKey(key, time)).collect();
             Ok(Change { answer: Answer::Nothing, writes })
         }
         _ => unreachable!("the exchange itself runs tasks and notes the use of keys"),
@@ -132,9 +135,8 @@ fn create_user(new: &NewUser, email_taken: bool, now: Timestamp, ids: &mut Ids) 
         created_at: now,
     };
     let agent = Agent::default_of(user.id, ids.agent(), now);
-    let mut change = Change::none(Answer::User(user.clone()))
-        .and(Write::CreateUser(user.clone()))
-        .and(Write::CreateAgent(agent));
+    let mut change =
+        Change::none(Answer::User(user.clone())).and(Write::CreateUser(user.clone())).and(Write::CreateAgent(agent));
     if let Some(amount) = new.grant {
         change = change.and(Write::Transfer(grant(user.id, amount, now, ids)?));
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use clawrk_domain::action::{NewUser, Posting};
-use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Timestamp, User, UserId};
-use clawrk_store::{Outcome, ReceiptRequest, Request, Store};
+use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId};
+use clawrk_store::{Outcome, ReceiptRequest, Request, Store, StoreError};
 
 use crate::input::Once;
 use crate::market::Market;
@@ -88,8 +88,7 @@ impl Exchange {
 
     /// A task is due. A lease that went to another runner is no error.
     pub async fn run(&self, lease: Lease) -> Result<(), Error> {
-        let command = Command { seed: random::seed(), actor: Actor::Exchange, action: Action::Run(lease) };
-        self.store.submit(Request { command, receipt: None }).await?;
+        command(&self.store, Actor::Exchange, Action::Run(lease)).await?;
         Ok(())
     }
 
@@ -98,25 +97,54 @@ impl Exchange {
         self.done(Actor::Exchange, Action::TouchKeys(used)).await.map(|_| ())
     }
 
-    /// The operator makes a user.
-    pub async fn create_user(&self, new: NewUser) -> Result<User, Error> {
-        match self.done(Actor::Operator, Action::CreateUser(new)).await? {
-            Answer::User(user) => Ok(user),
-            _ => Err(Error::internal()),
-        }
-    }
-
-    /// The operator gives balance.
-    pub async fn grant(&self, user: UserId, amount: Cents) -> Result<(), Error> {
-        self.done(Actor::Operator, Action::Grant { user, amount }).await.map(|_| ())
-    }
-
     async fn done(&self, actor: Actor, action: Action) -> Result<Answer, Error> {
-        let command = Command { seed: random::seed(), actor, action };
-        match self.store.submit(Request { command, receipt: None }).await? {
+        match command(&self.store, actor, action).await? {
             Outcome::Done(answer) => Ok(answer),
             Outcome::Rejected(rejection) => Err(rejection.into()),
             _ => Err(Error::internal()),
         }
     }
+}
+
+/// What whoever runs the exchange does at its own machine; needs the store and nothing else.
+#[derive(Clone)]
+pub struct Operator(pub Store);
+
+/// Why something the operator asked for was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// It was refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store failed.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+}
+
+impl Operator {
+    /// Makes a user, with a default agent.
+    pub async fn create_user(&self, new: NewUser) -> Result<User, OperatorError> {
+        match self.done(Action::CreateUser(new)).await? {
+            Answer::User(user) => Ok(user),
+            other => unreachable!("a user was made, and the answer is {other:?}"),
+        }
+    }
+
+    /// Gives balance.
+    pub async fn grant(&self, user: UserId, amount: Cents) -> Result<(), OperatorError> {
+        self.done(Action::Grant { user, amount }).await.map(|_| ())
+    }
+
+    async fn done(&self, action: Action) -> Result<Answer, OperatorError> {
+        match command(&self.0, Actor::Operator, action).await? {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+            other => unreachable!("there is no idempotency key, and the outcome is {other:?}"),
+        }
+    }
+}
+
+async fn command(store: &Store, actor: Actor, action: Action) -> Result<Outcome, StoreError> {
+    let command = Command { seed: random::seed(), actor, action };
+    store.submit(Request { command, receipt: None }).await
 }

@@ -32,23 +32,26 @@ pub enum OpenError {
 
 /// Opens the exchange that the settings describe.
 pub async fn open(config: &Config) -> Result<App, OpenError> {
-    let (store, secret) = match &config.database_url {
-        Some(url) => {
-            let secret = config.secret_key.clone().ok_or(OpenError::SecretMissing)?;
-            (Store::postgres(url, config.policy.clone(), Clock::System).await?, secret)
-        }
-        None => {
-            let store = Store::sqlite(&config.data_dir, config.policy.clone(), Clock::System)?;
-            let secret = match &config.secret_key {
-                Some(secret) => secret.clone(),
-                None => secret_of(&config.data_dir)?,
-            };
-            (store, secret)
-        }
+    if config.database_url.is_some() && config.secret_key.is_none() {
+        return Err(OpenError::SecretMissing);
+    }
+    let store = open_store(config).await?;
+    let secret = match &config.secret_key {
+        Some(secret) => secret.clone(),
+        None => secret_of(&config.data_dir)?,
     };
     let app = App::new(store, Vault::new(&secret), config.policy.clone(), Box::new(Offline));
     serve::fill(&app.store, &app.market).await?;
     Ok(app)
+}
+
+/// Opens the store alone: all that the operator's commands need.
+pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    let policy = config.policy.clone();
+    match &config.database_url {
+        Some(url) => Store::postgres(url, policy, Clock::System).await,
+        None => Store::sqlite(&config.data_dir, policy, Clock::System),
+    }
 }
 
 /// The secret in the data folder; made there on the first start, for its owner's eyes only.

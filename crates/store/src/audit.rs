@@ -97,9 +97,8 @@ const RULES: [(&str, &str); 7] = [
 ];
 
 /// All queries of an audit: the totals, then the rules.
-static QUERIES: [&str; 8] = [
-    TOTALS, RULES[0].1, RULES[1].1, RULES[2].1, RULES[3].1, RULES[4].1, RULES[5].1, RULES[6].1,
-];
+static QUERIES: [&str; 8] =
+    [TOTALS, RULES[0].1, RULES[1].1, RULES[2].1, RULES[3].1, RULES[4].1, RULES[5].1, RULES[6].1];
 
 impl Store {
     /// Proves the books, or names the first offender.

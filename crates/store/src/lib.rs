@@ -7,7 +7,7 @@
 
 mod audit;
 mod clock;
-//mod postgres;
+mod postgres;
 mod reads;
 mod row;
 mod sql;
@@ -88,8 +88,11 @@ pub struct ReceiptRequest {
     /// What was asked: a repeat must ask the same.
     pub fingerprint: [u8; 32],
     /// Makes the bytes that are kept; runs in the transaction.
-    pub keep: Arc<dyn Fn(&Answer) -> Vec<u8> + Send + Sync>,
+    pub keep: Keep,
 }
+
+/// Makes of an answer the bytes that are kept.
+pub type Keep = Arc<dyn Fn(&Answer) -> Vec<u8> + Send + Sync>;
 
 /// What came of a request.
 #[derive(Debug)]
@@ -140,10 +143,33 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the database is away or overloaded, so that the same request may succeed in a moment.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Postgres(error) => postgres::is_unavailable(error),
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl Store {
     /// Opens the SQLite database in this folder, making it when there is none.
     pub fn sqlite(dir: &std::path::Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
         let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone())?);
+        Ok(Self { backend, clock })
+    }
+
+    /// Connects to the PostgreSQL database of this URL and brings its schema up to date.
+    ///
+    /// The connection is not encrypted: put the database on a network that is yours, or a tunnel before it.
+    pub async fn postgres(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        let backend = Arc::new(postgres::Postgres::connect(url, policy, clock.clone()).await?);
         Ok(Self { backend, clock })
     }
 

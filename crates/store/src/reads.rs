@@ -53,6 +53,11 @@ impl Store {
         self.backend.query(sql::PING, Vec::new()).await.map(|_| ())
     }
 
+    /// Whether there is any user yet.
+    pub async fn has_users(&self) -> Result<bool, StoreError> {
+        Ok(!self.backend.query(sql::ANY_USER, Vec::new()).await?.is_empty())
+    }
+
     /// A user and their balance.
     pub async fn user(&self, user: UserId) -> Result<Option<(User, Cents)>, StoreError> {
         self.backend.query(sql::USER, vec![id(user)]).await?.first().map(row::user).transpose()

@@ -26,10 +26,7 @@ macro_rules! jobs {
 /// The columns that `row::agent` reads.
 macro_rules! agents {
     ($rest:literal) => {
-        concat!(
-            "SELECT id, owner_id, name, personality, avatar_url, is_default, created_at FROM agents ",
-            $rest
-        )
+        concat!("SELECT id, owner_id, name, personality, avatar_url, is_default, created_at FROM agents ", $rest)
     };
 }
 
@@ -58,6 +55,7 @@ macro_rules! users {
 
 pub(crate) const PING: &str = "SELECT 1";
 
+pub(crate) const ANY_USER: &str = "SELECT 1 FROM users LIMIT 1";
 pub(crate) const USER: &str = users!("WHERE u.id = $1");
 pub(crate) const USERS_NAMED: &str = users!("WHERE u.name = $1 OR u.email = $1 ORDER BY u.created_at, u.id LIMIT 10");
 pub(crate) const EMAIL_TAKEN: &str = "SELECT 1 FROM users WHERE email = $1";
@@ -110,7 +108,7 @@ pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, finge
 pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
 
 pub(crate) const DUE_TASKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
-      WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2";
+      WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, job_id LIMIT $2";
 pub(crate) const LEASE_TASK: &str =
     "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
 pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND job_id = $2";

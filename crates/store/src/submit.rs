@@ -7,7 +7,7 @@
 //! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
 //! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
 //!
-//! Locks are taken in one order: key, user, agent, the job in the agent's hand, the job, wallets.
+//! Locks are taken in one order: key, user, agent, jobs by id, wallets; a pull's candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
 
 use std::sync::Arc;
@@ -46,11 +46,9 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
     if let Some(receipt) = &request.receipt {
         writes.push(keep(receipt, &change.answer, now));
     }
-    tx.execute(writes).await?;
     let changed: Vec<Arc<Job>> = change.writes.iter().filter_map(|write| write.job().cloned()).collect();
-    for job in &changed {
-        tx.tell(job.id).await?;
-    }
+    writes.extend(changed.iter().filter_map(|job| tx.tell(job.id)));
+    tx.execute(writes).await?;
     Ok(Reply::Outcome(Outcome::Done(change.answer), changed))
 }
 
@@ -95,7 +93,6 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> 
             };
         }
         Action::Grant { user, .. } => facts.user_exists = tx.lock(Lock::Wallet(*user)).await?,
-        Action::Run(lease) => facts.lease_is_current = lease_is_current(tx, lease).await?,
         _ => {}
     }
     // The time is asked for once all locks are held: whoever waited decides by the time it waited to.
@@ -111,6 +108,9 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> 
         if let Some(job) = action.job() {
             tx.lock(Lock::Job(job)).await?;
             facts.job = load_job(tx, job).await?;
+        }
+        if let Action::Run(lease) = action {
+            facts.lease_is_current = lease_is_current(tx, lease).await?;
         }
         if let (true, Actor::User(user)) = (action.spends(), request.command.actor) {
             tx.lock(Lock::Wallet(user)).await?;
@@ -141,17 +141,13 @@ async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut
         Action::DeleteAgent(_) => {
             facts.agent_engaged = !tx.query(sql::ENGAGED, vec![id(agent)]).await?.is_empty();
         }
-        Action::Pull { .. } | Action::Claim { .. } => facts.holding = load_holding(tx, agent).await?,
+        Action::Pull { .. } | Action::Claim { .. } => facts.holding = load_holding(tx, agent, action.job()).await?,
         _ => {}
     }
     Ok(())
 }
 
-async fn load_agent(
-    tx: &mut impl Tx,
-    user: UserId,
-    named: Option<AgentId>,
-) -> Result<Option<Agent>, StoreError> {
+async fn load_agent(tx: &mut impl Tx, user: UserId, named: Option<AgentId>) -> Result<Option<Agent>, StoreError> {
     let (query, of) = named.map_or((sql::DEFAULT_AGENT, id(user)), |agent| (sql::AGENT, id(agent)));
     let found = tx.query(query, vec![of]).await?;
     let Some(agent) = found.first().map(row::agent).transpose()? else { return Ok(None) };
@@ -163,13 +159,16 @@ async fn load_agent(
     tx.query(sql::AGENT, vec![id(agent.id)]).await?.first().map(row::agent).transpose()
 }
 
-async fn load_holding(tx: &mut impl Tx, agent: AgentId) -> Result<Option<Job>, StoreError> {
-    let Some(job) = tx.query(sql::JOB_HELD_BY, vec![id(agent)]).await?.first().map(|row| row.parsed(0)).transpose()?
-    else {
-        return Ok(None);
-    };
-    tx.lock(Lock::Job(job)).await?;
-    let job = load_job(tx, job).await?;
+/// The job that the agent holds, locked; and before it the one that it claims, where that comes first.
+async fn load_holding(tx: &mut impl Tx, agent: AgentId, claimed: Option<JobId>) -> Result<Option<Job>, StoreError> {
+    let held: Option<JobId> =
+        tx.query(sql::JOB_HELD_BY, vec![id(agent)]).await?.first().map(|row| row.parsed(0)).transpose()?;
+    let Some(held) = held else { return Ok(None) };
+    // Two agents may each claim what the other one holds: jobs are locked by id, so that neither waits for ever.
+    for job in claimed.into_iter().filter(|claimed| *claimed < held).chain([held]) {
+        tx.lock(Lock::Job(job)).await?;
+    }
+    let job = load_job(tx, held).await?;
     Ok(job.filter(|job| matches!(&job.state, clawrk_domain::State::Held { by, .. } if by.agent == agent)))
 }
 

@@ -43,8 +43,8 @@ pub(crate) trait Tx {
     /// Claims the idempotency key; false when another request holds it and did not end in time.
     async fn claim_key(&mut self, user: UserId, key: &str) -> Result<bool, StoreError>;
 
-    /// Tells other nodes that the job changed.
-    async fn tell(&mut self, job: JobId) -> Result<(), StoreError>;
+    /// What has to be written for other nodes to hear that the job changed, where there may be any.
+    fn tell(&self, job: JobId) -> Option<Statement>;
 }
 
 /// A statement that changed another number of rows than it must is a broken invariant: nothing of it may stand.

@@ -1,7 +1,9 @@
 //! What a change writes, as statements; the same on both databases.
 
 use clawrk_domain::change::AttemptRecord;
-use clawrk_domain::{Account, Agent, ApiKey, Event, Job, JobId, Offer, State, Timestamp, Transfer, User, Worker, Write};
+use clawrk_domain::{
+    Account, Agent, ApiKey, Event, Job, JobId, Offer, State, Timestamp, Transfer, User, Worker, Write,
+};
 
 use crate::value::{Value, id};
 

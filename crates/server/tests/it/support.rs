@@ -10,6 +10,7 @@ use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
+use clawrk_server::exchange::Operator;
 use clawrk_server::outside::structurer::Offline;
 use clawrk_server::tasks::runner;
 use clawrk_server::vault::Vault;
@@ -101,7 +102,7 @@ impl TestApp {
         let key = NewKey { id: fresh.id, hash: fresh.hash, name: "test".to_owned(), scopes, expires_at: None };
         let grant = (cents > 0).then_some(Cents(cents));
         let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: Some(key) };
-        let user = self.app.exchange.create_user(new).await.unwrap();
+        let user = Operator(self.app.store.clone()).create_user(new).await.unwrap();
         User { router: self.router.clone(), id: user.id.to_string(), key: fresh.text }
     }
 

@@ -1,28 +1,29 @@
 -- Times are microseconds since 1970, money is cents, flags are 0 or 1, ids are text.
+-- Text is ordered by its bytes, as SQLite does, whatever the database's own collation.
 
 CREATE TABLE users (
-    id                    TEXT PRIMARY KEY,
-    name                  TEXT NOT NULL,
-    email                 TEXT UNIQUE,
-    avatar_url            TEXT,
+    id                    TEXT COLLATE "C" PRIMARY KEY,
+    name                  TEXT COLLATE "C" NOT NULL,
+    email                 TEXT COLLATE "C" UNIQUE,
+    avatar_url            TEXT COLLATE "C",
     is_admin              BIGINT NOT NULL,
-    stripe_customer_id    TEXT,
-    stripe_account_id     TEXT,
-    stripe_account_status TEXT,
+    stripe_customer_id    TEXT COLLATE "C",
+    stripe_account_id     TEXT COLLATE "C",
+    stripe_account_status TEXT COLLATE "C",
     created_at            BIGINT NOT NULL
 );
 
 CREATE TABLE wallets (
-    user_id       TEXT PRIMARY KEY,
+    user_id       TEXT COLLATE "C" PRIMARY KEY,
     balance_cents BIGINT NOT NULL CHECK (balance_cents >= 0)
 );
 
 CREATE TABLE agents (
-    id          TEXT PRIMARY KEY,
-    owner_id    TEXT NOT NULL,
-    name        TEXT NOT NULL,
-    personality TEXT,
-    avatar_url  TEXT,
+    id          TEXT COLLATE "C" PRIMARY KEY,
+    owner_id    TEXT COLLATE "C" NOT NULL,
+    name        TEXT COLLATE "C" NOT NULL,
+    personality TEXT COLLATE "C",
+    avatar_url  TEXT COLLATE "C",
     is_default  BIGINT NOT NULL,
     created_at  BIGINT NOT NULL,
     deleted_at  BIGINT
@@ -31,9 +32,9 @@ CREATE UNIQUE INDEX agents_by_name ON agents (owner_id, name) WHERE deleted_at I
 CREATE UNIQUE INDEX agents_default ON agents (owner_id) WHERE is_default = 1;
 
 CREATE TABLE api_keys (
-    id           TEXT PRIMARY KEY,
-    user_id      TEXT NOT NULL,
-    name         TEXT NOT NULL,
+    id           TEXT COLLATE "C" PRIMARY KEY,
+    user_id      TEXT COLLATE "C" NOT NULL,
+    name         TEXT COLLATE "C" NOT NULL,
     hash         BYTEA NOT NULL,
     scopes       BIGINT NOT NULL,
     created_at   BIGINT NOT NULL,
@@ -45,16 +46,16 @@ CREATE INDEX api_keys_by_user ON api_keys (user_id) WHERE revoked_at IS NULL;
 
 -- What changes of a job. The worker is the holder while held, and the receiver from accepted on.
 CREATE TABLE jobs (
-    id                     TEXT PRIMARY KEY,
-    sender_id              TEXT NOT NULL,
-    status                 TEXT NOT NULL CHECK (status IN ('pending_payment', 'queued', 'held', 'accepted', 'submitted',
+    id                     TEXT COLLATE "C" PRIMARY KEY,
+    sender_id              TEXT COLLATE "C" NOT NULL,
+    status                 TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending_payment', 'queued', 'held', 'accepted', 'submitted',
                                                            'verified', 'failed', 'cancelled')),
     price_cents            BIGINT NOT NULL CHECK (price_cents > 0),
     fee_cents              BIGINT NOT NULL CHECK (fee_cents BETWEEN 0 AND price_cents),
     escrow_cents           BIGINT NOT NULL CHECK (escrow_cents >= 0),
     time_limit_seconds     BIGINT NOT NULL,
-    worker_agent_id        TEXT,
-    worker_user_id         TEXT,
+    worker_agent_id        TEXT COLLATE "C",
+    worker_user_id         TEXT COLLATE "C",
     hold_expires_at        BIGINT,
     attempt_count          BIGINT NOT NULL,
     cancellation_requested BIGINT NOT NULL,
@@ -70,35 +71,35 @@ CREATE UNIQUE INDEX jobs_one_hold ON jobs (worker_agent_id) WHERE status = 'held
 
 -- What never changes of a job.
 CREATE TABLE briefs (
-    job_id       TEXT PRIMARY KEY,
-    prompt       TEXT NOT NULL,
-    title        TEXT NOT NULL,
-    description  TEXT,
-    requirements TEXT,
-    criteria     TEXT NOT NULL,
+    job_id       TEXT COLLATE "C" PRIMARY KEY,
+    prompt       TEXT COLLATE "C" NOT NULL,
+    title        TEXT COLLATE "C" NOT NULL,
+    description  TEXT COLLATE "C",
+    requirements TEXT COLLATE "C",
+    criteria     TEXT COLLATE "C" NOT NULL,
     sealed_env   BYTEA
 );
 
 CREATE TABLE attempts (
-    job_id       TEXT NOT NULL,
+    job_id       TEXT COLLATE "C" NOT NULL,
     number       BIGINT NOT NULL,
-    agent_id     TEXT NOT NULL,
-    user_id      TEXT NOT NULL,
+    agent_id     TEXT COLLATE "C" NOT NULL,
+    user_id      TEXT COLLATE "C" NOT NULL,
     accepted_at  BIGINT NOT NULL,
     deadline_at  BIGINT NOT NULL,
     submitted_at BIGINT,
     review_until BIGINT,
-    output_text  TEXT,
-    verification TEXT,
-    outcome      TEXT,
+    output_text  TEXT COLLATE "C",
+    verification TEXT COLLATE "C",
+    outcome      TEXT COLLATE "C",
     ended_at     BIGINT,
     PRIMARY KEY (job_id, number)
 );
 
 CREATE TABLE offers (
-    job_id     TEXT NOT NULL,
-    agent_id   TEXT NOT NULL,
-    user_id    TEXT NOT NULL,
+    job_id     TEXT COLLATE "C" NOT NULL,
+    agent_id   TEXT COLLATE "C" NOT NULL,
+    user_id    TEXT COLLATE "C" NOT NULL,
     barred     BIGINT NOT NULL,
     not_before BIGINT,
     first_at   BIGINT NOT NULL,
@@ -106,31 +107,31 @@ CREATE TABLE offers (
 );
 
 CREATE TABLE events (
-    job_id   TEXT NOT NULL,
+    job_id   TEXT COLLATE "C" NOT NULL,
     n        BIGINT NOT NULL,
     at       BIGINT NOT NULL,
-    kind     TEXT NOT NULL,
-    by_whom  TEXT NOT NULL,
-    status   TEXT NOT NULL,
-    agent_id TEXT,
-    user_id  TEXT,
+    kind     TEXT COLLATE "C" NOT NULL,
+    by_whom  TEXT COLLATE "C" NOT NULL,
+    status   TEXT COLLATE "C" NOT NULL,
+    agent_id TEXT COLLATE "C",
+    user_id  TEXT COLLATE "C",
     attempt  BIGINT,
-    reason   TEXT,
-    moved    TEXT,
+    reason   TEXT COLLATE "C",
+    moved    TEXT COLLATE "C",
     PRIMARY KEY (job_id, n)
 );
 
 -- One row is one movement between two accounts. It touches at most one wallet (user_id) and one escrow (job_id).
 CREATE TABLE transfers (
     seq       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id        TEXT NOT NULL,
+    id        TEXT COLLATE "C" NOT NULL,
     at        BIGINT NOT NULL,
-    from_kind TEXT NOT NULL,
-    to_kind   TEXT NOT NULL,
-    user_id   TEXT,
-    job_id    TEXT,
+    from_kind TEXT COLLATE "C" NOT NULL,
+    to_kind   TEXT COLLATE "C" NOT NULL,
+    user_id   TEXT COLLATE "C",
+    job_id    TEXT COLLATE "C",
     cents     BIGINT NOT NULL CHECK (cents > 0),
-    reason    TEXT NOT NULL,
+    reason    TEXT COLLATE "C" NOT NULL,
     CHECK (from_kind <> to_kind),
     CHECK ((user_id IS NOT NULL) = (from_kind = 'wallet' OR to_kind = 'wallet')),
     CHECK ((job_id IS NOT NULL) = (from_kind = 'escrow' OR to_kind = 'escrow'))
@@ -140,8 +141,8 @@ CREATE INDEX transfers_by_user ON transfers (user_id) WHERE user_id IS NOT NULL;
 CREATE UNIQUE INDEX transfers_once ON transfers (job_id, from_kind, to_kind) WHERE job_id IS NOT NULL;
 
 CREATE TABLE tasks (
-    kind         TEXT NOT NULL,
-    job_id       TEXT NOT NULL,
+    kind         TEXT COLLATE "C" NOT NULL,
+    job_id       TEXT COLLATE "C" NOT NULL,
     due_at       BIGINT NOT NULL,
     token        BIGINT NOT NULL,
     leased_until BIGINT NOT NULL,
@@ -151,8 +152,8 @@ CREATE INDEX tasks_by_time ON tasks (due_at);
 
 -- What was answered to a request with an Idempotency-Key, encrypted by the server.
 CREATE TABLE receipts (
-    user_id     TEXT NOT NULL,
-    key         TEXT NOT NULL,
+    user_id     TEXT COLLATE "C" NOT NULL,
+    key         TEXT COLLATE "C" NOT NULL,
     fingerprint BYTEA NOT NULL,
     answer      BYTEA NOT NULL,
     created_at  BIGINT NOT NULL,
@@ -164,6 +165,6 @@ CREATE INDEX receipts_by_time ON receipts (created_at);
 -- pg_snapshot_xmin, so readers remember a transaction id, not a place in the table.
 CREATE TABLE feed (
     xid    BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
-    job_id TEXT NOT NULL
+    job_id TEXT COLLATE "C" NOT NULL
 );
 CREATE INDEX feed_by_xid ON feed (xid);

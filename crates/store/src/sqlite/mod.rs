@@ -23,7 +23,7 @@ const FILE: &str = "clawrk.db";
 pub(crate) struct Sqlite {
     writer: writer::Writer,
     readers: Arc<reader::Readers>,
-    observer: OnceLock<Observer>,
+    observer: Arc<OnceLock<Observer>>,
 }
 
 impl Sqlite {
@@ -35,10 +35,11 @@ impl Sqlite {
         let mut connection = Connection::open(&path)?;
         configure(&connection)?;
         migrate(&mut connection, dir)?;
+        let observer = Arc::new(OnceLock::new());
         Ok(Self {
-            writer: writer::Writer::start(connection, policy, clock),
+            writer: writer::Writer::start(connection, policy, clock, Arc::clone(&observer)),
             readers: Arc::new(reader::Readers::new(path)),
-            observer: OnceLock::new(),
+            observer,
         })
     }
 }
@@ -63,11 +64,7 @@ impl Backend for Sqlite {
     }
 
     async fn write(&self, order: Order) -> Result<Reply, StoreError> {
-        let reply = self.writer.write(order).await?;
-        if let (Reply::Outcome(_, changed), Some(observer)) = (&reply, self.observer.get()) {
-            changed.iter().for_each(|job| observer(job));
-        }
-        Ok(reply)
+        self.writer.write(order).await
     }
 
     fn observe(&self, observer: Observer) {
@@ -114,7 +111,8 @@ fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
 }
 
 fn read_only(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)

@@ -5,6 +5,7 @@
 //! | gather | wait for an order, then take what else is waiting, up to a batch                  |
 //! | carry  | all of them in one `BEGIN IMMEDIATE`, one after the other                          |
 //! | commit | once, synced to the disk                                                          |
+//! | tell   | the observer of every job that changed, even if nobody waits for the answer       |
 //! | answer | only now; an answered payment is on the disk                                      |
 //!
 //! A refused command has written nothing, so a batch needs no savepoints. When anything fails or
@@ -12,7 +13,7 @@
 //! the guilty one fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use clawrk_domain::{JobId, Policy, Timestamp, UserId};
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::tx::{Lock, Tx};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
-use crate::{Clock, Order, Reply, StoreError, submit, tasks};
+use crate::{Clock, Observer, Order, Reply, StoreError, submit, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
 const BATCH: usize = 256;
@@ -37,11 +38,16 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread; it ends when the writer is dropped.
-    pub(super) fn start(connection: Connection, policy: Policy, clock: Clock) -> Self {
+    pub(super) fn start(
+        connection: Connection,
+        policy: Policy,
+        clock: Clock,
+        observer: Arc<OnceLock<Observer>>,
+    ) -> Self {
         let (orders, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("clawrk-writer".to_owned());
         thread
-            .spawn(move || work(connection, &inbox, &policy, &clock))
+            .spawn(move || work(connection, &inbox, &policy, &clock, &observer))
             .expect("a process that cannot start a thread cannot serve");
         Self { orders }
     }
@@ -54,7 +60,13 @@ impl Writer {
     }
 }
 
-fn work(mut connection: Connection, inbox: &mpsc::Receiver<Waiting>, policy: &Policy, clock: &Clock) {
+fn work(
+    mut connection: Connection,
+    inbox: &mpsc::Receiver<Waiting>,
+    policy: &Policy,
+    clock: &Clock,
+    observer: &OnceLock<Observer>,
+) {
     while let Ok(first) = inbox.recv() {
         let mut batch = vec![first];
         batch.extend(inbox.try_iter().take(BATCH - 1));
@@ -72,6 +84,9 @@ fn work(mut connection: Connection, inbox: &mpsc::Receiver<Waiting>, policy: &Po
             }
         };
         for (reply, answer) in replies.into_iter().zip(answers) {
+            if let (Ok(Reply::Outcome(_, changed)), Some(observer)) = (&reply, observer.get()) {
+                changed.iter().for_each(|job| observer(job));
+            }
             // Nobody waits any more: the request was given up, its effect stands.
             let _ = answer.send(reply);
         }
@@ -145,8 +160,8 @@ impl Tx for SqliteTx<'_> {
         Ok(true)
     }
 
-    async fn tell(&mut self, _: JobId) -> Result<(), StoreError> {
-        Ok(())
+    fn tell(&self, _: JobId) -> Option<Statement> {
+        None
     }
 }
 

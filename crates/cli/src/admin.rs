@@ -1,0 +1,200 @@
+//! `admin`: what whoever runs the exchange does, at its own machine, also beside a running server.
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use clawrk_domain::action::NewUser;
+use clawrk_domain::key::NewKey;
+use clawrk_domain::{Cents, Scopes, User, UserId};
+use clawrk_server::apikey::FreshKey;
+use clawrk_server::exchange::Operator;
+use clawrk_server::open::open_store;
+use clawrk_store::{Audit, Store};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::server_settings::SettingFlags;
+
+/// Flags of `admin`.
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+/// What the operator can do.
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Make users, and give them balance
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Prove that the books balance, or name the first offender (exit 1)
+    Audit {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make a user with a default agent and an API key, which is shown this once
+    Create {
+        /// What people call them
+        #[arg(long)]
+        name: String,
+        /// Where mail reaches them
+        #[arg(long)]
+        email: Option<String>,
+        /// Balance to begin with, in cents
+        #[arg(long, value_name = "CENTS")]
+        grant_cents: Option<i64>,
+        /// May run the exchange: the key has the scope `admin` too
+        #[arg(long)]
+        admin: bool,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Give a user balance
+    Grant {
+        /// The user's id, name or e-mail address
+        user: String,
+        /// How much, in cents
+        #[arg(value_name = "CENTS")]
+        amount_cents: i64,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+/// What a command found: a document for programs, lines for people, and whether all is well.
+pub(crate) struct Report {
+    /// For programs.
+    pub(crate) document: Value,
+    /// For people.
+    pub(crate) text: String,
+    /// False ends the command with exit code 1.
+    pub(crate) well: bool,
+}
+
+/// Carries out the operator's command and shows what it found.
+pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
+    let report = carry_out(args).await?;
+    if out.is_json() {
+        out.document(&report.document);
+    } else {
+        out.text(&report.text);
+    }
+    if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books do not balance.")) }
+}
+
+async fn carry_out(args: &AdminArgs) -> Result<Report, Failure> {
+    Ok(match &args.command {
+        AdminCommand::User(UserCommand::Create { name, email, grant_cents, admin, settings }) => {
+            let store = open(settings, true).await?;
+            create(store, name, email.as_deref(), *grant_cents, *admin).await?
+        }
+        AdminCommand::User(UserCommand::Grant { user, amount_cents, settings }) => {
+            let store = open(settings, false).await?;
+            grant(store, user, Cents(*amount_cents)).await?
+        }
+        AdminCommand::Audit { settings } => {
+            let audit = open(settings, false).await?.audit().await;
+            audited(&audit.context("the audit could not be made")?)
+        }
+    })
+}
+
+/// Opens the store; only the first user may make a new one.
+async fn open(settings: &SettingFlags, may_create: bool) -> Result<Store, Failure> {
+    let config = settings.config()?;
+    let folder = &config.data_dir;
+    if config.database_url.is_none() && !may_create && !folder.join("clawrk.db").exists() {
+        let failure = Failure::usage(format!("There is no exchange in {}", folder.display()));
+        return Err(failure.hint("name its folder with --data-dir, or its PostgreSQL with --database-url"));
+    }
+    Ok(open_store(&config).await.context("the database cannot be opened")?)
+}
+
+async fn create(
+    store: Store,
+    name: &str,
+    email: Option<&str>,
+    grant_cents: Option<i64>,
+    is_admin: bool,
+) -> anyhow::Result<Report> {
+    let fresh = FreshKey::new();
+    let scopes = if is_admin { Scopes::ALL } else { Scopes::USER };
+    let key = NewKey { id: fresh.id, hash: fresh.hash, name: "first key".to_owned(), scopes, expires_at: None };
+    let user = Operator(store)
+        .create_user(NewUser {
+            name: name.to_owned(),
+            email: email.map(str::to_owned),
+            is_admin,
+            grant: grant_cents.filter(|cents| *cents != 0).map(Cents),
+            key: Some(key),
+        })
+        .await?;
+    let document = json!({"id": user.id, "api_key": fresh.text});
+    let text = format!("{} is user {}\nAPI key, shown this once: {}", user.name, user.id, fresh.text);
+    Ok(Report { document, text, well: true })
+}
+
+async fn grant(store: Store, named: &str, amount: Cents) -> anyhow::Result<Report> {
+    let user = find(&store, named).await?;
+    let operator = Operator(store.clone());
+    operator.grant(user.id, amount).await?;
+    let (_, balance) = store.user(user.id).await?.context("the user was there a moment ago")?;
+    let document = json!({"id": user.id, "granted_cents": amount, "balance_cents": balance});
+    let text = format!("{amount} granted: {} has {balance}", user.name);
+    Ok(Report { document, text, well: true })
+}
+
+/// The user of this id, or the only one of this name or e-mail address.
+async fn find(store: &Store, named: &str) -> anyhow::Result<User> {
+    if let Ok(id) = named.parse::<UserId>() {
+        let found = store.user(id).await?;
+        return found.map(|(user, _)| user).with_context(|| format!("there is no user {named}"));
+    }
+    let mut found = store.users_named(named).await?;
+    match found.len() {
+        0 => bail!("there is no user with the id, name or e-mail address {named:?}"),
+        1 => Ok(found.remove(0).0),
+        _ => {
+            let ids: Vec<String> = found.iter().map(|(user, _)| user.id.to_string()).collect();
+            bail!("several users are named {named:?}: name one by id, of {}", ids.join(", "))
+        }
+    }
+}
+
+/// An audit as it is shown.
+pub(crate) fn audited(audit: &Audit) -> Report {
+    let offence = audit.offence.as_ref();
+    let document = json!({
+        "ok": offence.is_none(),
+        "transfers": audit.transfers,
+        "wallets": {"count": audit.wallets.0, "balance_cents": audit.wallets.1},
+        "escrows": {"count": audit.escrows.0, "balance_cents": audit.escrows.1},
+        "platform_cents": audit.platform,
+        "outside_cents": audit.outside,
+        "sum_cents": audit.sum(),
+        "offence": offence.map(|offence| json!({"rule": offence.rule, "detail": offence.detail})),
+    });
+    let mut text = format!(
+        "{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n",
+        format!("{} wallets", audit.wallets.0),
+        audit.wallets.1.to_string(),
+        format!("{} escrows", audit.escrows.0),
+        audit.escrows.1.to_string(),
+        "platform (fees earned)",
+        audit.platform.to_string(),
+        "outside world",
+        audit.outside.to_string(),
+        format!("sum over {} transfers", audit.transfers),
+        audit.sum().to_string(),
+    );
+    match offence {
+        None => text.push_str("The books balance: every balance equals its transfers, every open job is funded, none is paid twice."),
+        Some(offence) => text.push_str(&format!("BROKEN: {}\n{}", offence.rule, offence.detail)),
+    }
+    Report { document, text, well: offence.is_none() }
+}

@@ -1,0 +1,134 @@
+//! What the demo shows: the story's lines, the table of jobs, the wallets, the proof, and calls to try.
+
+use clawrk_domain::Cents;
+use clawrk_server::App;
+use serde_json::{Value, json};
+
+use super::{Cast, Posted, text};
+use crate::admin;
+use crate::failure::Failure;
+use crate::output::{Cell, Output, Table, Tone, left, right, wide};
+
+/// How it all ended.
+pub(super) struct Report {
+    server: String,
+    jobs: Vec<(Value, String, String)>,
+    wallets: Vec<(String, i64, i64)>,
+    audit: admin::Report,
+}
+
+/// A new part of the story.
+pub(super) fn chapter(out: &Output, title: &str) {
+    if !out.is_json() {
+        out.line(&[]);
+        out.line(&[(title, Tone::Strong)]);
+    }
+}
+
+/// Something happened.
+pub(super) fn line(out: &Output, what: &str) {
+    if !out.is_json() {
+        out.line(&[("   ", Tone::Plain), (what, Tone::Plain)]);
+    }
+}
+
+/// Work was judged.
+pub(super) fn verdict(out: &Output, pass: bool, what: &str) {
+    let (mark, tone) = if pass { ("✓ ", Tone::Good) } else { ("✗ ", Tone::Bad) };
+    if !out.is_json() {
+        out.line(&[("   ", Tone::Plain), (mark, tone), (what, Tone::Plain)]);
+    }
+}
+
+impl Report {
+    /// Asks the exchange how everything stands.
+    pub(super) async fn of(app: &App, cast: &Cast, posted: &[Posted]) -> Result<Self, Failure> {
+        let mut jobs = Vec::new();
+        for job in posted {
+            let sender = &cast.senders[job.sender];
+            let shown = sender.get(&["api", "jobs", &job.id]).await?;
+            let agent = cast.agents.iter().find(|(_, _, id)| shown["receiver_agent_id"] == **id);
+            jobs.push((shown, sender.name.clone(), agent.map_or(String::new(), |(skill, ..)| skill.name().to_owned())));
+        }
+        let mut wallets = Vec::new();
+        for person in cast.senders.iter().chain(cast.agents.iter().map(|(_, owner, _)| owner)) {
+            let wallet = person.get(&["api", "wallet", "balance"]).await?;
+            let lines = wallet["ledger"].as_array().map_or(0, Vec::len) as i64;
+            wallets.push((person.name.clone(), wallet["balance_cents"].as_i64().unwrap_or_default(), lines));
+        }
+        let audit = admin::audited(&app.store.audit().await.map_err(anyhow::Error::from)?);
+        Ok(Self { server: cast.server.clone(), jobs, wallets, audit })
+    }
+
+    /// Whether the books balance.
+    pub(super) fn is_clean(&self) -> bool {
+        self.audit.well
+    }
+
+    /// Shows it all.
+    pub(super) fn show(&self, out: &Output) {
+        if out.is_json() {
+            let jobs: Vec<&Value> = self.jobs.iter().map(|(job, ..)| job).collect();
+            let wallet = |(name, cents, _): &(String, i64, i64)| json!({"name": name, "balance_cents": cents});
+            let wallets: Vec<Value> = self.wallets.iter().map(wallet).collect();
+            out.document(&json!({"jobs": jobs, "wallets": wallets, "audit": self.audit.document}));
+            return;
+        }
+        chapter(out, "The jobs");
+        let mut table = Table::new(&[
+            left("id"), wide("title"), left("sender"), left("status"), left("agent"), right("tries"), right("price"), right("paid out"),
+        ]);
+        for (job, sender, agent) in &self.jobs {
+            let status = text(&job["status"]);
+            let tone = match status.as_str() {
+                "verified" => Tone::Good,
+                "failed" | "cancelled" => Tone::Bad,
+                _ => Tone::Plain,
+            };
+            let paid = if status == "verified" { cents(&job["payout_cents"]) } else { "-".to_owned() };
+            table.row([
+                Cell::new(text(&job["id"])),
+                Cell::new(text(&job["title"])),
+                Cell::new(sender),
+                Cell::toned(&status, tone),
+                Cell::new(agent),
+                Cell::new(job["attempt_count"].to_string()),
+                Cell::new(cents(&job["price_cents"])),
+                Cell::new(paid),
+            ]);
+        }
+        out.table(&table);
+        chapter(out, "The wallets");
+        let mut table = Table::new(&[left("who"), right("balance"), right("ledger lines")]);
+        for (name, balance, lines) in &self.wallets {
+            table.row([Cell::new(name), Cell::new(Cents(*balance).to_string()), Cell::new(lines.to_string())]);
+        }
+        out.table(&table);
+        chapter(out, "The proof of the books (clawrk admin audit)");
+        out.text(&self.audit.text);
+    }
+
+    /// Calls to try while it stays up.
+    pub(super) fn invite(&self, cast: &Cast, out: &Output) {
+        let (mara, job) = (&cast.senders[0], text(&self.jobs[0].0["id"]));
+        chapter(out, "It is still running: try it");
+        for call in [
+            format!("export CLAWRK_API_URL={}", self.server),
+            format!("export CLAWRK_API_KEY={}    # {}", mara.key, mara.name),
+            "clawrk jobs".to_owned(),
+            format!("clawrk show {job}"),
+            "clawrk balance".to_owned(),
+            "clawrk run \"List the first ten prime numbers.\"".to_owned(),
+            format!("curl -s {}/api/board", self.server),
+            format!("curl -s -H \"Authorization: Bearer $CLAWRK_API_KEY\" {}/api/jobs/{job}/events", self.server),
+        ] {
+            line(out, &call);
+        }
+        out.line(&[]);
+        out.note("Ctrl-C ends the demo; its folder is removed.");
+    }
+}
+
+fn cents(value: &Value) -> String {
+    Cents(value.as_i64().unwrap_or_default()).to_string()
+}

@@ -1,0 +1,50 @@
+//! What the process finds around itself: environment variables, the home folder, the clock and
+//! randomness. Nothing else in this crate reads them.
+
+use std::path::PathBuf;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::failure::Failure;
+
+/// What the environment says about the exchange to work with.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Environment {
+    /// `CLAWRK_API_URL`.
+    pub(crate) api_url: Option<String>,
+    /// `CLAWRK_API_KEY`.
+    pub(crate) api_key: Option<String>,
+    /// The folder of our own files: `CLAWRK_HOME`, else `~/.clawrk`; none without a home folder.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the environment; a variable that is empty counts as not set.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let folder = match variable("CLAWRK_HOME")? {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => std::env::home_dir().map(|home| home.join(".clawrk")),
+        };
+        Ok(Self { api_url: variable("CLAWRK_API_URL")?, api_key: variable("CLAWRK_API_KEY")?, folder })
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    let Some(value) = std::env::var_os(name) else { return Ok(None) };
+    let value = value.into_string().map_err(|_| Failure::usage(format!("{name} is not valid UTF-8")))?;
+    let value = value.trim();
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+/// The time by this machine's clock.
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// 128 random bits in hexadecimal, for an `Idempotency-Key` or a file's name.
+pub(crate) fn random_name() -> String {
+    let mut bytes = [0; 16];
+    SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
+    format!("{:032x}", u128::from_le_bytes(bytes))
+}

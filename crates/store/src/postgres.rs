@@ -1,1 +1,0 @@
-//! PostgreSQL beside any number of equal nodes.

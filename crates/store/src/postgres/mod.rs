@@ -1,0 +1,358 @@
+//! PostgreSQL beside any number of equal nodes.
+//!
+//! A command has a connection to itself and is carried to its end even when nobody waits for the
+//! answer any more.
+//!
+//! | Phase    | What happens                                         | When it fails                            |
+//! |----------|------------------------------------------------------|------------------------------------------|
+//! | connect  | a connection from the pool, within 5 s               | `Unreachable`; nothing happened          |
+//! | begin    | `READ COMMITTED`                                     | an error; nothing happened               |
+//! | carry    | locks, reads and writes, see `submit.rs`             | rolled back; a lost race is run again    |
+//! | commit   | only if something was written, else rolled back      | see below                                |
+//! | observe  | this node's observer, then the answer                | –                                        |
+//! | announce | a `NOTIFY` soon after, see `feed.rs`                 | the other nodes' polls find it           |
+//!
+//! A lost race is a deadlock, a serialization failure, or a name or an e-mail address that another
+//! command took at the same moment: the server says that nothing of the transaction stands, so it
+//! is run again, at most five times. When the connection is lost during the commit, nobody knows
+//! whether it took place: that is never run again here but is an error, and the client's repeat
+//! with the same `Idempotency-Key` finds out.
+//!
+//! Whatever a decision rests on is read by a statement after the lock that guards it, so that the
+//! statement's snapshot is later than the lock.
+
+mod feed;
+mod tx;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use clawrk_domain::{Job, JobId, Policy};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use futures_util::future::try_join_all;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{IsolationLevel, NoTls};
+
+use crate::value::{Row, Value, id};
+use crate::{Backend, Clock, Observer, Order, Reply, StoreError, row, sql, submit, tasks};
+
+mod embedded {
+    refinery::embed_migrations!("migrations/postgres");
+}
+
+/// Connections that carry commands, at most.
+const WRITERS: usize = 16;
+/// Connections that read, at most.
+const READERS: usize = 8;
+/// For how long anyone waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The oldest server that has everything we ask of it, as `server_version_num`.
+const OLDEST_SERVER: i32 = 130_000;
+/// The advisory lock under which the schema is brought up to date: "clawrk" in ASCII.
+const MIGRATION_LOCK: i64 = 0x63_6c_61_77_72_6b;
+/// How often a transaction that lost a race is run again.
+const RETRIES: u32 = 5;
+
+/// What each connection is set to. No lock is waited for longer than 10 s: whoever holds one that long is stuck.
+const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s';
+    SET idle_in_transaction_session_timeout = '30s'; SET client_encoding = 'UTF8'";
+
+pub(crate) struct Postgres {
+    node: Arc<Node>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// This process among those on the database.
+struct Node {
+    config: tokio_postgres::Config,
+    writers: Pool,
+    readers: Pool,
+    policy: Policy,
+    clock: Clock,
+    observer: OnceLock<Observer>,
+    /// Something was committed here that the other nodes should hear of.
+    committed: Notify,
+    /// Another node committed something.
+    heard: Notify,
+}
+
+impl Postgres {
+    /// Connects, checks the server, brings the schema up to date and starts listening.
+    pub(crate) async fn connect(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        let config = configure(url)?;
+        let (writers, readers) = (pool(&config, WRITERS)?, pool(&config, READERS)?);
+        prepare(&writers).await?;
+        let node = Arc::new(Node {
+            config,
+            writers,
+            readers,
+            policy,
+            clock,
+            observer: OnceLock::new(),
+            committed: Notify::new(),
+            heard: Notify::new(),
+        });
+        let start = feed::start(&node).await?;
+        let background = vec![
+            spawn(feed::announce(Arc::clone(&node))),
+            spawn(feed::listen(Arc::clone(&node))),
+            spawn(feed::follow(Arc::clone(&node), start)),
+        ];
+        Ok(Self { node, background })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Postgres {
+    async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.node.query(sql, values).await
+    }
+
+    async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut client = self.node.readers.get().await.map_err(unreachable)?;
+        let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let moment = moment.start().await?;
+        // Whole tables are read here, which may take its time.
+        moment.batch_execute("SET LOCAL statement_timeout = 0").await?;
+        let mut answers = Vec::with_capacity(queries.len());
+        for sql in queries {
+            let statement = moment.prepare_cached(sql).await?;
+            answers.push(rows(moment.client(), &statement, &[]).await?);
+        }
+        moment.rollback().await?;
+        Ok(answers)
+    }
+
+    async fn write(&self, order: Order) -> Result<Reply, StoreError> {
+        let node = Arc::clone(&self.node);
+        spawn(async move { node.write(&order).await }).await.map_err(|_| StoreError::Gone)?
+    }
+
+    fn observe(&self, observer: Observer) {
+        // A second observer is a mistake of the caller that only tests could make.
+        assert!(self.node.observer.set(observer).is_ok(), "there is one observer");
+        self.node.heard.notify_one();
+    }
+}
+
+impl Node {
+    async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let client = self.readers.get().await.map_err(unreachable)?;
+        rows(&client, &client.prepare_cached(sql).await?, &values).await
+    }
+
+    /// Carries out an order, again when it lost a race, and tells of it.
+    async fn write(&self, order: &Order) -> Result<Reply, StoreError> {
+        let mut again = 0;
+        let reply = loop {
+            match self.transact(order).await {
+                Err(error) if lost_race(&error) && again < RETRIES => {
+                    tracing::debug!(%error, again, "a transaction lost a race and is run again");
+                    tokio::time::sleep(backoff(order, again)).await;
+                    again += 1;
+                }
+                reply => break reply?,
+            }
+        };
+        if let Reply::Outcome(_, changed) = &reply
+            && !changed.is_empty()
+        {
+            if let Some(observer) = self.observer.get() {
+                changed.iter().for_each(|job| observer(job));
+            }
+            self.committed.notify_one();
+        }
+        Ok(reply)
+    }
+
+    async fn transact(&self, order: &Order) -> Result<Reply, StoreError> {
+        let mut client = self.writers.get().await.map_err(unreachable)?;
+        let begun = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+        let mut tx = tx::PostgresTx::new(begun, &self.clock);
+        let reply = match order {
+            Order::Submit(request) => submit::submit(&mut tx, request, &self.policy).await,
+            Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(&mut tx, *limit, *lease_seconds).await,
+            Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
+        };
+        match reply {
+            Ok(reply) => tx.end().await.map(|()| reply),
+            Err(error) => {
+                tx.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The jobs of these ids that are there, all asked for at once.
+    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Arc<Job>>, StoreError> {
+        let client = self.readers.get().await.map_err(unreachable)?;
+        let (job, offers) = (client.prepare_cached(sql::JOB).await?, client.prepare_cached(sql::OFFERS).await?);
+        let found = try_join_all(ids.iter().map(async |name| {
+            let place = [id(name)];
+            let (found, offers) =
+                futures_util::future::try_join(rows(&client, &job, &place), rows(&client, &offers, &place)).await?;
+            found.first().map(|found| row::job(found, &offers).map(Arc::new)).transpose()
+        }));
+        Ok(found.await?.into_iter().flatten().collect())
+    }
+}
+
+/// Starts what runs by itself: the background work, which ends with the store, and each command.
+#[expect(clippy::disallowed_methods, reason = "the one place where the store starts what runs by itself")]
+fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work)
+}
+
+/// What the URL says, and bounds on how long a connection may hang where it says nothing.
+fn configure(url: &str) -> Result<tokio_postgres::Config, StoreError> {
+    let mut config: tokio_postgres::Config = url.parse()?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(PATIENCE);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("clawrk");
+    }
+    config.keepalives_idle(Duration::from_secs(10)).keepalives_interval(PATIENCE).keepalives_retries(3);
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(15));
+    }
+    Ok(config)
+}
+
+fn pool(config: &tokio_postgres::Config, size: usize) -> Result<Pool, StoreError> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+        Box::pin(async { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+    });
+    Pool::builder(Manager::from_config(config.clone(), NoTls, recycling))
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(PATIENCE))
+        .create_timeout(Some(PATIENCE))
+        .recycle_timeout(Some(PATIENCE))
+        .post_create(set_up)
+        .build()
+        .map_err(|error| StoreError::Unreachable(Box::new(error)))
+}
+
+fn unreachable(error: deadpool_postgres::PoolError) -> StoreError {
+    StoreError::Unreachable(Box::new(error))
+}
+
+/// Refuses a server that could lose what it acknowledged, and brings the schema up to date, one node at a time.
+async fn prepare(pool: &Pool) -> Result<(), StoreError> {
+    let mut client = pool.get().await.map_err(unreachable)?;
+    check_server(&client).await?;
+    // Another node may take its time over a long migration, and so may this one.
+    client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0").await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    // On an error the connection is dropped below, and the lock with it.
+    let migrated = embedded::migrations::runner().run_async(&mut **client).await;
+    if migrated.is_ok() {
+        client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
+    }
+    drop(deadpool_postgres::Object::take(client));
+    Ok(migrated.map(|_| ())?)
+}
+
+async fn check_server(client: &tokio_postgres::Client) -> Result<(), StoreError> {
+    let ask = async |setting: &str| {
+        let answer = client.query_one("SELECT current_setting($1)", &[&setting]).await?;
+        answer.try_get::<_, String>(0)
+    };
+    let refuse = |text: String| Err(StoreError::Unsafe(text));
+    let version = ask("server_version_num").await?;
+    if version.parse::<i32>().is_ok_and(|version| version < OLDEST_SERVER) {
+        return refuse(format!("PostgreSQL 13 or later is needed; this one is {}", ask("server_version").await?));
+    }
+    for setting in ["fsync", "synchronous_commit"] {
+        if ask(setting).await? == "off" {
+            return refuse(format!(
+                "PostgreSQL runs with {setting} = off, which could lose acknowledged payments at a power cut: \
+                 set {setting} = on"
+            ));
+        }
+    }
+    let encoding = ask("server_encoding").await?;
+    if encoding != "UTF8" {
+        return refuse(format!(
+            "the PostgreSQL database is encoded in {encoding}, which cannot keep every text: \
+             create it with ENCODING 'UTF8'"
+        ));
+    }
+    Ok(())
+}
+
+/// Another command was faster, and the server said so: nothing of the transaction stands, and a second look decides.
+fn lost_race(error: &StoreError) -> bool {
+    use tokio_postgres::error::SqlState;
+    let StoreError::Postgres(error) = error else { return false };
+    let Some(said) = error.as_db_error() else { return false };
+    match *said.code() {
+        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => true,
+        SqlState::UNIQUE_VIOLATION => matches!(said.constraint(), Some("users_email_key" | "agents_by_name")),
+        _ => false,
+    }
+}
+
+/// The server is away, shutting down or starting, has no connection to spare, or a lock was held for too long.
+pub(crate) fn is_unavailable(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    let Some(code) = error.code() else {
+        // What has no code did not come from the server: the connection broke.
+        return error.is_closed()
+            || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    };
+    const AWAY: [SqlState; 10] = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::CONNECTION_EXCEPTION,
+        SqlState::CONNECTION_FAILURE,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    AWAY.contains(code)
+}
+
+/// Doubles from 5 ms on; the command's own random bits keep two that met from meeting again.
+fn backoff(order: &Order, again: u32) -> Duration {
+    let seed = if let Order::Submit(request) = order { request.command.seed } else { 0 };
+    let base = 5_u64 << again;
+    let jitter = (seed >> (16 * again)) as u64 % base;
+    Duration::from_millis(base + jitter)
+}
+
+/// Runs a query and takes its rows.
+async fn rows(
+    client: &tokio_postgres::Client,
+    statement: &tokio_postgres::Statement,
+    values: &[Value],
+) -> Result<Vec<Row>, StoreError> {
+    let found = client.query(statement, &bound(values)).await?;
+    found.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect::<Result<_, _>>().map(Row)).collect()
+}
+
+fn bound(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
+    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+fn value(row: &tokio_postgres::Row, at: usize) -> Result<Value, StoreError> {
+    Ok(match *row.columns()[at].type_() {
+        Type::INT8 => row.try_get::<_, Option<i64>>(at)?.into(),
+        Type::INT4 => row.try_get::<_, Option<i32>>(at)?.map(i64::from).into(),
+        Type::BYTEA => row.try_get::<_, Option<&[u8]>>(at)?.into(),
+        _ => row.try_get::<_, Option<&str>>(at)?.into(),
+    })
+}

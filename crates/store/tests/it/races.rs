@@ -1,0 +1,286 @@
+//! Many at once: whoever wins, exactly one does, and the books balance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clawrk_domain::action::{AgentFields, NewUser};
+use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, Rejection, State, Status, UserId, Verdict};
+use clawrk_store::{Outcome, Request, Store, StoreError};
+use futures_util::future::join_all;
+
+use crate::support::{Harness, background, new_user, on_both_databases, posting, receipt, review, seed, submission};
+
+on_both_databases!(
+    pulls_at_once_hold_each_job_once,
+    one_agent_pulling_at_once_holds_one_job,
+    claims_at_once_have_one_winner,
+    agents_that_claim_what_the_other_holds_do_not_wait_for_ever,
+    a_job_pulled_from_all_sides_moves_one_way,
+    a_key_sent_many_times_at_once_has_one_effect,
+    a_name_goes_to_exactly_one_agent,
+    an_address_goes_to_exactly_one_user,
+    a_wallet_pays_for_as_many_jobs_as_it_can,
+    runners_at_once_fire_each_task_once,
+    other_nodes_hear_within_a_second,
+    nodes_may_start_at_once,
+);
+
+/// Sends all of it at once, in turn to each node, and waits for every outcome.
+async fn at_once(nodes: &[Store], requests: Vec<Request>) -> Vec<Result<Outcome, StoreError>> {
+    let (start, _) = tokio::sync::broadcast::channel::<()>(1);
+    let sent = requests.into_iter().zip(nodes.iter().cycle()).map(|(request, node)| {
+        let (node, mut started, (answer, answered)) =
+            (node.clone(), start.subscribe(), tokio::sync::oneshot::channel());
+        background(async move {
+            let _ = started.recv().await;
+            let _ = answer.send(node.submit(request).await);
+        });
+        async { answered.await.unwrap() }
+    });
+    let sent: Vec<_> = sent.collect();
+    start.send(()).unwrap();
+    join_all(sent).await
+}
+
+async fn two_nodes(h: &Harness) -> [Store; 2] {
+    [h.store.clone(), h.node().await]
+}
+
+fn done(outcomes: &[Result<Outcome, StoreError>]) -> Vec<&Answer> {
+    let answers = outcomes.iter().filter_map(|outcome| match outcome {
+        Ok(Outcome::Done(answer)) => Some(answer),
+        Ok(_) => None,
+        Err(error) => panic!("{error}: {error:?}"),
+    });
+    answers.collect()
+}
+
+/// How often each refusal was given.
+fn refusals(outcomes: &[Result<Outcome, StoreError>]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for outcome in outcomes {
+        if let Ok(Outcome::Rejected(rejection)) = outcome {
+            *counts.entry(rejection.code().0).or_default() += 1;
+        }
+    }
+    counts
+}
+
+async fn agents(h: &Harness, owner: UserId, count: usize) -> Vec<AgentId> {
+    let mut agents = Vec::new();
+    for n in 0..count {
+        agents.push(h.agent(owner, &format!("agent {n}")).await.id);
+    }
+    agents
+}
+
+async fn jobs(h: &Harness, sender: UserId, count: usize) -> Vec<JobId> {
+    let mut jobs = Vec::new();
+    for _ in 0..count {
+        jobs.push(h.post(sender, 100).await);
+    }
+    jobs
+}
+
+async fn pulls_at_once_hold_each_job_once(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let (jobs, agents) = (jobs(h, ada, 10).await, agents(h, bob, 64).await);
+    let pull = |agent| Action::Pull { agent: Some(agent), candidates: jobs.clone() };
+    let pulls = agents.into_iter().map(|agent| h.request(Actor::User(bob), pull(agent))).collect();
+    let outcomes = at_once(&two_nodes(h).await, pulls).await;
+    let mut held: Vec<JobId> = done(&outcomes)
+        .into_iter()
+        .filter_map(|answer| if let Answer::Job(job) = answer { Some(job.id) } else { None })
+        .collect();
+    // A pull passes over a job that another one has in hand, even if that one leaves it: a second round takes the rest.
+    let idle = h.rows("SELECT id FROM agents WHERE is_default = 0 AND id NOT IN (SELECT worker_agent_id FROM jobs WHERE status = 'held')");
+    for row in idle.await.unwrap() {
+        let agent = row[0].as_deref().unwrap().parse().unwrap();
+        if let Answer::Job(job) = h.done(Actor::User(bob), pull(agent)).await {
+            held.push(job.id);
+        }
+    }
+    assert_eq!(held.len(), 10, "each job is held once");
+    assert_eq!(held.into_iter().collect::<BTreeSet<_>>(), jobs.into_iter().collect());
+    assert_eq!(h.number("SELECT COUNT(DISTINCT worker_agent_id) FROM jobs WHERE status = 'held'").await, 10);
+    assert_eq!(h.number("SELECT COUNT(*) FROM events WHERE kind = 'pulled'").await, 10);
+}
+
+async fn one_agent_pulling_at_once_holds_one_job(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let jobs = jobs(h, ada, 5).await;
+    let pull = |_| h.request(Actor::User(bob), Action::Pull { agent: None, candidates: jobs.clone() });
+    let outcomes = at_once(&two_nodes(h).await, (0..24).map(pull).collect()).await;
+    let held: BTreeSet<_> = done(&outcomes).into_iter().map(|answer| format!("{answer:?}")).collect();
+    assert_eq!((outcomes.len(), held.len()), (24, 1), "{held:?}");
+    assert_eq!(h.number("SELECT COUNT(*) FROM jobs WHERE status = 'held'").await, 1);
+}
+
+async fn claims_at_once_have_one_winner(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 500).await, h.user("bob", 0).await);
+    let (job, agents) = (h.post(ada, 500).await, agents(h, bob, 20).await);
+    let claim = |agent| h.request(Actor::User(bob), Action::Claim { agent: Some(agent), job });
+    let outcomes = at_once(&two_nodes(h).await, agents.into_iter().map(claim).collect()).await;
+    assert_eq!(done(&outcomes).len(), 1);
+    assert_eq!(refusals(&outcomes), BTreeMap::from([("wrong_state", 19)]));
+}
+
+async fn agents_that_claim_what_the_other_holds_do_not_wait_for_ever(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let (jobs, agents) = (jobs(h, ada, 2).await, agents(h, bob, 2).await);
+    let nodes = two_nodes(h).await;
+    for round in 0..10 {
+        let (mine, other) = (jobs[round % 2], jobs[(round + 1) % 2]);
+        let claim = |agent, job| h.request(Actor::User(bob), Action::Claim { agent: Some(agent), job });
+        for (agent, job) in [(agents[0], mine), (agents[1], other)] {
+            h.moved(bob, Action::Claim { agent: Some(agent), job }).await;
+        }
+        h.clock.advance(31);
+        let crossed = vec![claim(agents[0], other), claim(agents[1], mine)];
+        let before = std::time::Instant::now();
+        let outcomes = at_once(&nodes, crossed).await;
+        assert!(before.elapsed() < Duration::from_millis(900), "a deadlock was waited for");
+        // A job whose hold ran out is not queued before its task has run.
+        assert_eq!((done(&outcomes).len(), refusals(&outcomes)), (0, BTreeMap::from([("wrong_state", 2)])));
+        h.clock.advance(100);
+        h.run_due_tasks().await;
+    }
+}
+
+async fn a_job_pulled_from_all_sides_moves_one_way(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let nodes = two_nodes(h).await;
+    let mut ends = BTreeSet::new();
+    for round in 0..12 {
+        let job = if round % 2 == 0 { h.accepted(ada, bob, 100).await } else { h.submitted(ada, bob, 100).await };
+        let (sender, worker) = (Actor::User(ada), Actor::User(bob));
+        let mut moves = vec![
+            h.request(worker, submission(job)),
+            h.request(sender, Action::Cancel(job)),
+            h.request(sender, review(job, Verdict::Pass)),
+            h.request(sender, review(job, Verdict::Fail)),
+            h.request(worker, Action::Fail { job, reason: None }),
+            h.request(sender, review(job, Verdict::Pass)),
+        ];
+        moves.rotate_left(round % 6);
+        let outcomes = at_once(&nodes, moves).await;
+        done(&outcomes);
+        let events = h.store.events(job).await.unwrap();
+        let stored = h.job(job).await;
+        assert!(events.iter().zip(1..).all(|(event, n)| event.n == n));
+        assert_eq!(events.len(), stored.version as usize, "every change left one event");
+        assert_eq!(events.last().unwrap().status, stored.status());
+        ends.insert(stored.status());
+        h.assert_books_balance().await;
+        let escrow = h.number(&format!("SELECT escrow_cents FROM jobs WHERE id = '{job}'")).await;
+        assert_eq!(escrow, if stored.status().is_funded() { 100 } else { 0 });
+    }
+    assert!(ends.contains(&Status::Verified), "{ends:?}");
+}
+
+async fn a_key_sent_many_times_at_once_has_one_effect(h: &Harness) {
+    let ada = h.user("ada", 5000).await;
+    let keyed = |_| {
+        let mut request = h.request(Actor::User(ada), Action::Post(posting(100)));
+        request.receipt = receipt(ada, "the same", 1);
+        request
+    };
+    let outcomes = at_once(&two_nodes(h).await, (0..16).map(keyed).collect()).await;
+    let first = done(&outcomes);
+    assert_eq!(first.len(), 1);
+    let kept = format!("{:?}", first[0]).into_bytes();
+    let replayed = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Replayed(bytes)) if *bytes == kept));
+    assert_eq!(replayed.count(), 15);
+    assert_eq!((h.balance(ada).await, h.number("SELECT COUNT(*) FROM jobs").await), (4900, 1));
+}
+
+async fn a_name_goes_to_exactly_one_agent(h: &Harness) {
+    let ada = h.user("ada", 0).await;
+    let fields = AgentFields { name: "poet".to_owned(), personality: None, avatar_url: None };
+    let create = |_| h.request(Actor::User(ada), Action::CreateAgent(fields.clone()));
+    let outcomes = at_once(&two_nodes(h).await, (0..16).map(create).collect()).await;
+    assert_eq!((done(&outcomes).len(), refusals(&outcomes)), (1, BTreeMap::from([("name_taken", 15)])));
+}
+
+async fn an_address_goes_to_exactly_one_user(h: &Harness) {
+    let new = NewUser { email: Some("ada@example.org".to_owned()), ..new_user("ada", Some(Cents(100))) };
+    let create = |_| h.request(Actor::Operator, Action::CreateUser(new.clone()));
+    let outcomes = at_once(&two_nodes(h).await, (0..16).map(create).collect()).await;
+    assert_eq!((done(&outcomes).len(), refusals(&outcomes)), (1, BTreeMap::from([("email_taken", 15)])));
+    h.assert_books_balance().await;
+}
+
+async fn a_wallet_pays_for_as_many_jobs_as_it_can(h: &Harness) {
+    let ada = h.user("ada", 1000).await;
+    let post = |_| h.request(Actor::User(ada), Action::Post(posting(100)));
+    let outcomes = at_once(&two_nodes(h).await, (0..20).map(post).collect()).await;
+    let short = done(&outcomes).iter().filter(|answer| matches!(answer, Answer::Short { .. })).count();
+    assert_eq!((short, h.balance(ada).await), (10, 0));
+    for (status, count) in [("queued", 10), ("pending_payment", 10)] {
+        assert_eq!(h.number(&format!("SELECT COUNT(*) FROM jobs WHERE status = '{status}'")).await, count);
+    }
+    h.assert_books_balance().await;
+}
+
+async fn runners_at_once_fire_each_task_once(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let nodes = two_nodes(h).await;
+    for (job, agent) in jobs(h, ada, 20).await.into_iter().zip(agents(h, bob, 20).await) {
+        h.moved(bob, Action::Claim { agent: Some(agent), job }).await;
+    }
+    h.clock.advance(30);
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let run = (0..8).map(|n| {
+        let (node, taken) = (nodes[n % 2].clone(), Arc::clone(&taken));
+        async move {
+            for lease in node.take_due_tasks(20, 30).await.unwrap() {
+                taken.lock().unwrap().push(lease.task.job);
+                let command = Command { seed: seed(n as u64), actor: Actor::Exchange, action: Action::Run(lease) };
+                let outcome = node.submit(Request { command, receipt: None }).await.unwrap();
+                assert!(matches!(outcome, Outcome::Done(Answer::Job(_))), "{outcome:?}");
+            }
+        }
+    });
+    join_all(run).await;
+    let taken = taken.lock().unwrap().clone();
+    assert_eq!((taken.len(), taken.iter().collect::<BTreeSet<_>>().len()), (20, 20));
+    assert_eq!(h.number("SELECT COUNT(*) FROM events WHERE kind = 'hold_expired'").await, 20);
+    assert_eq!(h.number("SELECT COUNT(*) FROM tasks").await, 0);
+}
+
+async fn other_nodes_hear_within_a_second(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let other = h.node().await;
+    let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    other.observe(Arc::new(move |job| drop(tell.send((job.id, job.version, job.state.clone())))));
+    let mut hears = async |job: JobId, version: u32| {
+        let heard = async {
+            loop {
+                let (id, heard_version, state) = heard.recv().await.unwrap();
+                if (id, heard_version) == (job, version) {
+                    break state;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), heard).await.expect("the other node heard of it in time")
+    };
+    for _ in 0..5 {
+        let job = h.post(ada, 100).await;
+        assert_eq!(hears(job, 1).await, State::Queued);
+        h.moved(bob, Action::Claim { agent: None, job }).await;
+        assert!(matches!(hears(job, 2).await, State::Held { .. }));
+        h.moved(ada, Action::Cancel(job)).await;
+        assert_eq!(hears(job, 3).await, State::Cancelled(None));
+    }
+}
+
+async fn nodes_may_start_at_once(h: &Harness) {
+    let nodes = join_all((0..4).map(|_| h.node())).await;
+    for node in nodes {
+        node.ping().await.unwrap();
+    }
+    let nobody = UserId(uuid::Uuid::nil());
+    let refused = h.refused(Actor::Operator, Action::Grant { user: nobody, amount: Cents(1) }).await;
+    assert_eq!(refused, Rejection::NotFound("user"));
+}

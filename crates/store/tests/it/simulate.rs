@@ -1,0 +1,460 @@
+//! One seed, both stores, the same answers: random commands by a few users, sense and nonsense, with a
+//! clock that moves, checked against the invariants after every step.
+//!
+//! `CLAWRK_SIM_SEEDS` sets how many seeds are run (20); a failure names its seed, and
+//! `CLAWRK_SIM_FIRST` begins there.
+
+use std::collections::BTreeMap;
+
+use clawrk_domain::action::{AgentFields, NewUser, Review};
+use clawrk_domain::key::NewKey;
+use clawrk_domain::{
+    Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Policy, Scopes, State, Status, UserId, Verdict,
+};
+use clawrk_store::{JobList, Outcome, Request, StoreError};
+
+use crate::support::{Harness, Random, background, posting, receipt, variable};
+
+const SEEDS: u64 = 20;
+const STEPS: usize = 200;
+/// Simulations that run beside each other.
+const AT_ONCE: usize = 4;
+
+/// What must have happened at least once over all seeds.
+const MUST_HAPPEN: [&str; 38] = [
+    "event posted",
+    "event paid",
+    "event pulled",
+    "event claimed",
+    "event accepted",
+    "event rejected",
+    "event hold_expired",
+    "event submitted",
+    "event gave_up",
+    "event deadline_passed",
+    "event verification_failed",
+    "event verified",
+    "event cancellation_requested",
+    "event cancelled",
+    "status failed",
+    "refund",
+    "earning",
+    "auto-pass",
+    "short",
+    "replayed",
+    "key reused",
+    "nothing",
+    "no invalid_field",
+    "no not_found",
+    "no not_the_sender",
+    "no wrong_state",
+    "no hold_expired",
+    "no deadline_passed",
+    "no attempt_over",
+    "no holds_another",
+    "no default_agent",
+    "no agent_engaged",
+    "no name_taken",
+    "no email_taken",
+    "no balance_too_low",
+    "no lease_lost",
+    "no held_by_another",
+    "no received_by_another",
+];
+
+type Counts = BTreeMap<String, usize>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_databases_answer_alike() {
+    let number = |name: &str, default| variable(name).map_or(default, |text| text.parse().unwrap());
+    let (first, seeds) = (number("CLAWRK_SIM_FIRST", 1), number("CLAWRK_SIM_SEEDS", SEEDS));
+    let mut counts = Counts::new();
+    let seeds: Vec<u64> = (first..first + seeds).collect();
+    for some in seeds.chunks(AT_ONCE) {
+        let running: Vec<_> = some.iter().map(|seed| (seed, background(Simulation::run(*seed)))).collect();
+        for (seed, run) in running {
+            let Ok(reached) = run.await else {
+                panic!("seed {seed} failed: see above, and run CLAWRK_SIM_FIRST={seed}")
+            };
+            for (what, count) in reached {
+                *counts.entry(what).or_default() += count;
+            }
+        }
+    }
+    println!("{counts:#?}");
+    let missing: Vec<_> = MUST_HAPPEN.into_iter().filter(|what| !counts.contains_key(*what)).collect();
+    assert!(missing.is_empty() || (seeds.len() as u64) < SEEDS, "never reached: {missing:?}");
+}
+
+/// The world, as far as the next command has to know it.
+struct Simulation {
+    random: Random,
+    sqlite: Harness,
+    postgres: Option<Harness>,
+    users: Vec<UserId>,
+    agents: Vec<(UserId, AgentId)>,
+    jobs: Vec<JobId>,
+    keys: Vec<(UserId, KeyId)>,
+    leases: Vec<Lease>,
+    sent: Vec<(Request, u8)>,
+    counts: Counts,
+}
+
+impl Simulation {
+    async fn run(seed: u64) -> Counts {
+        let mut world = Self {
+            random: Random(seed),
+            sqlite: Harness::sqlite().await,
+            postgres: Harness::postgres().await,
+            users: Vec::new(),
+            agents: Vec::new(),
+            jobs: Vec::new(),
+            keys: Vec::new(),
+            leases: Vec::new(),
+            sent: Vec::new(),
+            counts: Counts::new(),
+        };
+        for n in 0..4 {
+            let new = NewUser { email: Some(format!("u{n}@example.org")), ..world.new_user() };
+            world.submit(Actor::Operator, Action::CreateUser(new)).await;
+        }
+        for user in world.users.clone() {
+            let agent = world.sqlite.default_agent(user).await;
+            world.agents.push((user, agent));
+        }
+        for n in 0..8 {
+            let owner = world.users[n % 4];
+            let fields = world.agent_fields();
+            world.submit(Actor::User(owner), Action::CreateAgent(fields)).await;
+        }
+        for step in 0..STEPS {
+            world.step().await;
+            world.check(step).await;
+        }
+        world.finish().await
+    }
+
+    async fn step(&mut self) {
+        match self.random.below(100) {
+            0..8 => self.advance(),
+            8..15 => self.run_tasks().await,
+            15..20 if !self.sent.is_empty() => self.repeat().await,
+            20..26 => self.post().await,
+            26..33 => self.pull().await,
+            33..88 if !self.jobs.is_empty() => self.move_a_job().await,
+            88..96 => self.tend_agents().await,
+            _ => self.tend_users().await,
+        }
+    }
+
+    fn advance(&mut self) {
+        let seconds = self.random.pick(&[1, 1, 5, 5, 10, 10, 31, 31, 61, 700, 90_000, 260_000]);
+        self.sqlite.clock.advance(seconds);
+        if let Some(postgres) = &self.postgres {
+            postgres.clock.advance(seconds);
+        }
+    }
+
+    async fn run_tasks(&mut self) {
+        let (limit, lease) = (1 + self.random.below(4) as u32, self.random.pick(&[5, 30]));
+        let leases = self.sqlite.store.take_due_tasks(limit, lease).await.unwrap();
+        if let Some(postgres) = &self.postgres {
+            assert_eq!(leases, postgres.store.take_due_tasks(limit, lease).await.unwrap());
+        }
+        for lease in leases {
+            self.leases.push(lease);
+            // Some runners die with a task in hand.
+            if self.random.percent(85) {
+                self.submit(Actor::Exchange, Action::Run(lease)).await;
+            }
+        }
+        if self.random.percent(20) && !self.leases.is_empty() {
+            let stale = self.random.pick(&self.leases);
+            self.submit(Actor::Exchange, Action::Run(stale)).await;
+        }
+        if self.random.percent(10) {
+            for store in self.harnesses() {
+                store.store.drop_old_receipts().await.unwrap();
+            }
+        }
+    }
+
+    /// Sends an old request again under its key, and sometimes another one under it.
+    async fn repeat(&mut self) {
+        let (mut request, fingerprint) = self.random.pick(&self.sent);
+        let kept = request.receipt.clone().unwrap();
+        request.command.seed = self.seed();
+        if let Action::CreateKey(new) = &mut request.command.action {
+            new.id = self.fresh_key();
+        }
+        if self.random.percent(25) {
+            request.receipt = receipt(kept.user, &kept.key, fingerprint.wrapping_add(1));
+        }
+        self.send(request).await;
+    }
+
+    async fn post(&mut self) {
+        let (user, price) = (self.user(), self.random.pick(&[99, 100, 250, 500, 500, 1000, 2000]));
+        let mut posting = posting(price);
+        posting.time_limit_seconds = self.random.pick(&[60, 600, 86_400]);
+        self.submit(Actor::User(user), Action::Post(posting)).await;
+    }
+
+    async fn pull(&mut self) {
+        let (user, agent) = self.agent();
+        let places = self.sqlite.store.job_places(JobList::Queued, None, 20).await.unwrap();
+        let mut candidates: Vec<JobId> = places.into_iter().map(|place| place.job).collect();
+        if !self.jobs.is_empty() {
+            candidates.insert(0, self.random.pick(&self.jobs));
+        }
+        self.submit(Actor::User(user), Action::Pull { agent, candidates }).await;
+    }
+
+    /// Mostly what the job's state allows, by whom it is allowed to; else anything by anybody.
+    async fn move_a_job(&mut self) {
+        let newest = self.jobs.len().saturating_sub(4);
+        let id =
+            if self.random.percent(80) { self.random.pick(&self.jobs[newest..]) } else { self.random.pick(&self.jobs) };
+        let id = if self.random.percent(2) { "zzzzzzzzzzzz".parse().unwrap() } else { id };
+        let job = self.sqlite.store.job(id).await.unwrap();
+        if let Some(job) = job.filter(|_| self.random.percent(75)) {
+            let (sender, worker) = (job.sender, job.receiver().map(|worker| worker.user));
+            let (actor, action) = match &job.state {
+                _ if self.random.percent(5) => (sender, Action::Cancel(id)),
+                State::PendingPayment => (sender, Action::Pay(id)),
+                State::Queued => {
+                    let (user, agent) = self.agent();
+                    (user, Action::Claim { agent, job: id })
+                }
+                State::Held { by, .. } if self.random.percent(75) => (by.user, Action::Accept(id)),
+                State::Held { by, .. } => (by.user, Action::Reject(id)),
+                State::Accepted(attempt) if self.random.percent(60) => (attempt.worker.user, self.submission(id)),
+                State::Accepted(attempt) => (attempt.worker.user, Action::Fail { job: id, reason: None }),
+                State::Submitted(..) => (sender, self.review(id)),
+                _ => (worker.unwrap_or(sender), Action::Cancel(id)),
+            };
+            return self.submit(Actor::User(actor), action).await;
+        }
+        let (user, agent) = self.agent();
+        let action = match self.random.below(8) {
+            0 => Action::Pay(id),
+            1 => Action::Cancel(id),
+            2 => Action::Claim { agent, job: id },
+            3 => Action::Accept(id),
+            4 => Action::Reject(id),
+            5 => self.submission(id),
+            6 => Action::Fail { job: id, reason: Some("no idea".to_owned()) },
+            _ => self.review(id),
+        };
+        self.submit(Actor::User(user), action).await;
+    }
+
+    fn submission(&mut self, job: JobId) -> Action {
+        Action::Submit {
+            job,
+            output_text: self.random.pick(&[Some("Eleven.".to_owned()), Some("12".to_owned()), None]),
+        }
+    }
+
+    fn review(&mut self, job: JobId) -> Action {
+        let verdict = if self.random.percent(50) { Verdict::Pass } else { Verdict::Fail };
+        let reason = self.random.pick(&[Some("I looked at it.".to_owned()), Some("Well.".to_owned()), None]);
+        let attempt = self.random.pick(&[None, None, Some(1), Some(2)]);
+        Action::Review { job, review: Review { verdict, reason, attempt } }
+    }
+
+    async fn tend_agents(&mut self) {
+        let (user, named) = self.agent();
+        let own = self.agents.iter().find(|(owner, _)| *owner == user).expect("every user has one").1;
+        let agent = named.unwrap_or(own);
+        let action = match self.random.below(10) {
+            0..4 => Action::CreateAgent(self.agent_fields()),
+            4..7 => {
+                let AgentFields { name, personality, avatar_url } = self.agent_fields();
+                let name = self.random.percent(50).then_some(name);
+                Action::UpdateAgent { agent, name, personality: Some(personality), avatar_url: Some(avatar_url) }
+            }
+            _ => Action::DeleteAgent(agent),
+        };
+        self.submit(Actor::User(user), action).await;
+    }
+
+    async fn tend_users(&mut self) {
+        let user = self.user();
+        let key = self.keys.is_empty().then(|| (user, "unknownkey12".parse().unwrap()));
+        let (owner, key) = key.unwrap_or_else(|| self.random.pick(&self.keys));
+        let now = self.sqlite.clock.now();
+        let (actor, action) = match self.random.below(10) {
+            0..2 => (Actor::Operator, Action::CreateUser(self.new_user())),
+            2..6 => {
+                let amount = Cents(self.random.pick(&[0, 1, 500, 2000]));
+                (Actor::Operator, Action::Grant { user, amount })
+            }
+            6..8 => {
+                let id = self.fresh_key();
+                let expires_at = self.random.pick(&[None, Some(now), Some(now.plus_seconds(60))]);
+                let new = NewKey { id, hash: [1; 32], name: "laptop".to_owned(), scopes: Scopes::USER, expires_at };
+                (Actor::User(user), Action::CreateKey(new))
+            }
+            8 => (Actor::Exchange, Action::TouchKeys(vec![(key, now)])),
+            _ => (Actor::User(self.random.pick(&[owner, user])), Action::RevokeKey(key)),
+        };
+        self.submit(actor, action).await;
+    }
+
+    fn fresh_key(&mut self) -> KeyId {
+        format!("key{:09}", self.random.next() % 1_000_000_000).parse().unwrap()
+    }
+
+    fn user(&mut self) -> UserId {
+        self.random.pick(&self.users[..4])
+    }
+
+    /// A user and an agent: the default one, one of theirs, or somebody else's.
+    fn agent(&mut self) -> (UserId, Option<AgentId>) {
+        let (owner, agent) = self.random.pick(&self.agents);
+        match self.random.below(10) {
+            0..3 => (owner, None),
+            3..9 => (owner, Some(agent)),
+            _ => (self.user(), Some(agent)),
+        }
+    }
+
+    fn agent_fields(&mut self) -> AgentFields {
+        let name = format!("agent {}", self.random.below(12));
+        let personality = self.random.percent(50).then(|| "likes vowels".to_owned());
+        AgentFields {
+            name,
+            personality,
+            avatar_url: self.random.pick(&[None, None, None, Some("nonsense".to_owned())]),
+        }
+    }
+
+    fn new_user(&mut self) -> NewUser {
+        let email = self.random.percent(70).then(|| format!("u{}@example.org", self.random.below(8)));
+        let grant = self.random.percent(70).then_some(Cents(3000));
+        NewUser { name: "someone".to_owned(), email, is_admin: false, grant, key: None }
+    }
+
+    fn seed(&mut self) -> u128 {
+        u128::from(self.random.next()) << 64 | u128::from(self.random.next())
+    }
+
+    async fn submit(&mut self, actor: Actor, action: Action) {
+        let mut request = Request { command: Command { seed: self.seed(), actor, action }, receipt: None };
+        if let (Actor::User(user), true) = (actor, self.random.percent(30)) {
+            let (key, fingerprint) = (format!("key {}", self.random.below(30)), self.random.below(200) as u8);
+            request.receipt = receipt(user, &key, fingerprint);
+            self.sent.push((request.clone(), fingerprint));
+        }
+        self.send(request).await;
+    }
+
+    /// Sends it to both stores: the same answer comes back.
+    async fn send(&mut self, request: Request) {
+        let (actor, action) = (request.command.actor, request.command.action.clone());
+        let outcome = self.sqlite.store.submit(request.clone()).await;
+        if let Some(postgres) = &self.postgres {
+            let other = postgres.store.submit(request).await;
+            assert_eq!(format!("{outcome:?}"), format!("{other:?}"), "{actor:?}: {action:?}");
+        }
+        self.learn(actor, &outcome);
+    }
+
+    fn learn(&mut self, actor: Actor, outcome: &Result<Outcome, StoreError>) {
+        let what = match outcome.as_ref().unwrap() {
+            Outcome::Done(answer) => {
+                match answer {
+                    Answer::User(user) => self.users.push(user.id),
+                    Answer::Agent(agent) if self.agents.iter().all(|(_, known)| *known != agent.id) => {
+                        self.agents.push((agent.owner, agent.id));
+                    }
+                    Answer::Job(job) | Answer::Short { job, .. } if !self.jobs.contains(&job.id) => {
+                        self.jobs.push(job.id)
+                    }
+                    Answer::Key(key) => self.keys.push((key.user, key.id)),
+                    _ => {}
+                }
+                match answer {
+                    Answer::Short { .. } => "short".to_owned(),
+                    Answer::Nothing if matches!(actor, Actor::User(_)) => "nothing".to_owned(),
+                    _ => "done".to_owned(),
+                }
+            }
+            Outcome::Rejected(rejection) => format!("no {}", rejection.code().0),
+            Outcome::Replayed(_) => "replayed".to_owned(),
+            Outcome::KeyReused => "key reused".to_owned(),
+            Outcome::KeyInProgress => panic!("nothing else is in progress"),
+        };
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn harnesses(&self) -> impl Iterator<Item = &Harness> {
+        std::iter::once(&self.sqlite).chain(&self.postgres)
+    }
+
+    /// What holds after every step, on each store.
+    async fn check(&self, step: usize) {
+        let max = Policy::default().max_attempts;
+        let broken = format!(
+            "SELECT (SELECT COUNT(*) FROM jobs WHERE attempt_count > {max})
+                  + (SELECT COUNT(*) FROM (SELECT worker_agent_id FROM jobs WHERE status = 'held'
+                                            GROUP BY worker_agent_id HAVING COUNT(*) > 1) twice)
+                  + (SELECT COUNT(*) FROM jobs j WHERE status IN ('held', 'accepted', 'submitted')
+                        AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id))
+                  + (SELECT COUNT(*) FROM jobs j WHERE version <> (SELECT COUNT(*) FROM events e WHERE e.job_id = j.id))"
+        );
+        let mut audits = Vec::new();
+        for harness in self.harnesses() {
+            let audit = harness.store.audit().await.unwrap();
+            assert_eq!((audit.offence.as_ref(), audit.sum()), (None, Cents::ZERO), "step {step}");
+            assert_eq!(harness.number(&broken).await, 0, "step {step}");
+            audits.push(audit);
+        }
+        assert!(audits.iter().all(|audit| *audit == audits[0]), "step {step}: {audits:?}");
+    }
+
+    /// Compares all that is stored, and all lists, and counts what happened.
+    async fn finish(mut self) -> Counts {
+        let dump = self.sqlite.dump().await;
+        if let Some(postgres) = &self.postgres {
+            assert_eq!(dump, postgres.dump().await);
+            for user in &self.users {
+                let statuses =
+                    std::iter::once(None).chain(Status::ALL.map(Some)).map(|status| JobList::SentBy(*user, status));
+                for list in statuses.chain([JobList::WorkedBy(*user), JobList::Queued]) {
+                    let pages = [&self.sqlite, postgres].map(|harness| harness.store.job_places(list, None, 1000));
+                    let [ours, theirs] = pages;
+                    assert_eq!(ours.await.unwrap(), theirs.await.unwrap(), "{list:?}");
+                }
+                let agents = self.sqlite.store.agents(*user).await.unwrap();
+                assert_eq!(agents, postgres.store.agents(*user).await.unwrap());
+                let lines = |entries: Vec<clawrk_domain::ledger::Entry>| {
+                    entries.into_iter().map(|entry| (entry.id, entry.delta, entry.reason)).collect::<Vec<_>>()
+                };
+                let ours = self.sqlite.store.entries(*user, None, 1000).await.unwrap();
+                assert_eq!(lines(ours), lines(postgres.store.entries(*user, None, 1000).await.unwrap()));
+            }
+            for job in &self.jobs {
+                assert_eq!(self.sqlite.store.job(*job).await.unwrap(), postgres.store.job(*job).await.unwrap());
+                assert_eq!(self.sqlite.store.events(*job).await.unwrap(), postgres.store.events(*job).await.unwrap());
+            }
+        }
+        for (what, sql) in [
+            ("event ", "SELECT kind, COUNT(*) FROM events GROUP BY kind"),
+            ("status ", "SELECT status, COUNT(*) FROM jobs GROUP BY status"),
+            ("", "SELECT substr(reason, 1, 7), COUNT(*) FROM transfers WHERE reason LIKE 'earning:%' GROUP BY 1"),
+            ("", "SELECT substr(reason, 1, 6), COUNT(*) FROM transfers WHERE reason LIKE 'refund:%' GROUP BY 1"),
+            (
+                "",
+                "SELECT 'auto-pass', COUNT(*) FROM attempts WHERE verification LIKE '%review_window%' HAVING COUNT(*) > 0",
+            ),
+        ] {
+            for row in self.sqlite.rows(sql).await.unwrap() {
+                let (name, count) = (row[0].as_deref().unwrap(), row[1].as_deref().unwrap());
+                *self.counts.entry(format!("{what}{name}")).or_default() += count.parse::<usize>().unwrap();
+            }
+        }
+        self.counts
+    }
+}

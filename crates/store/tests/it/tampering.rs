@@ -1,0 +1,118 @@
+//! What the database itself refuses, and what the audit finds when someone tampered with it.
+
+use clawrk_domain::{Action, Verdict};
+
+use crate::support::{Harness, on_both_databases, review};
+
+on_both_databases!(
+    the_audit_names_every_kind_of_offender,
+    a_second_payout_is_impossible,
+    an_agent_cannot_hold_two_jobs,
+    balances_cannot_go_below_zero,
+    a_transfer_touches_what_it_says,
+);
+
+/// One verified job, one open one, and a job called off.
+async fn story(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 3000).await, h.user("bob", 0).await);
+    let job = h.submitted(ada, bob, 500).await;
+    h.moved(ada, review(job, Verdict::Pass)).await;
+    h.accepted(ada, bob, 500).await;
+    let off = h.post(ada, 500).await;
+    h.moved(ada, Action::Cancel(off)).await;
+}
+
+async fn the_audit_names_every_kind_of_offender(h: &Harness) {
+    let unchecked = if h.is_sqlite() {
+        "PRAGMA ignore_check_constraints = ON"
+    } else {
+        "ALTER TABLE wallets DROP CONSTRAINT wallets_balance_cents_check"
+    };
+    let below_zero = format!(
+        "{unchecked}; \
+         UPDATE wallets SET balance_cents = balance_cents - 9000 WHERE user_id = (SELECT id FROM users WHERE name = 'bob'); \
+         INSERT INTO transfers (id, at, from_kind, to_kind, user_id, cents, reason) \
+         SELECT 'x', 0, 'wallet', 'outside', id, 9000, 'x' FROM users WHERE name = 'bob'"
+    );
+    let tampers = [
+        ("each wallet's balance equals its transfers", "UPDATE wallets SET balance_cents = balance_cents + 1"),
+        (
+            "each transfer to or from a wallet has its wallet",
+            "DELETE FROM wallets WHERE user_id = (SELECT id FROM users WHERE name = 'bob')",
+        ),
+        (
+            "each job's escrow equals its transfers",
+            "UPDATE jobs SET escrow_cents = escrow_cents - 1 WHERE status = 'accepted'",
+        ),
+        ("each transfer to or from an escrow has its job", "DELETE FROM jobs WHERE status = 'verified'"),
+        (
+            "an open job's escrow is its price, a closed or unpaid one's is zero",
+            "UPDATE jobs SET status = 'failed' WHERE status = 'accepted'",
+        ),
+        (
+            "a verified job paid its worker the price less the fee",
+            "UPDATE jobs SET fee_cents = fee_cents - 1 WHERE status = 'verified'",
+        ),
+        ("no wallet and no escrow is below zero", &below_zero),
+        (
+            "all accounts sum to zero",
+            "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ('x', 0, 'outside', 'nowhere', 5, 'x')",
+        ),
+    ];
+    for (rule, sql) in tampers {
+        let h = h.fresh().await;
+        story(&h).await;
+        h.assert_books_balance().await;
+        h.raw(sql).await;
+        let offence = h.store.audit().await.unwrap().offence.unwrap_or_else(|| panic!("nobody noticed: {sql}"));
+        assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
+        assert!(offence.detail.contains('$'), "{offence:?}");
+    }
+}
+
+async fn a_second_payout_is_impossible(h: &Harness) {
+    story(h).await;
+    for (from, to) in [("escrow", "wallet"), ("wallet", "escrow"), ("escrow", "platform")] {
+        let again = format!(
+            "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason)
+             SELECT 'again', at, from_kind, to_kind, user_id, job_id, cents, reason FROM transfers
+              WHERE from_kind = '{from}' AND to_kind = '{to}' LIMIT 1"
+        );
+        let refused = h.rows(&again).await.unwrap_err().to_lowercase();
+        assert!(refused.contains("unique"), "{refused}");
+    }
+    h.assert_books_balance().await;
+}
+
+async fn an_agent_cannot_hold_two_jobs(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 3000).await, h.user("bob", 0).await);
+    let (one, two) = (h.post(ada, 500).await, h.post(ada, 500).await);
+    h.moved(bob, Action::Claim { agent: None, job: one }).await;
+    let agent = h.default_agent(bob).await;
+    let second = format!("UPDATE jobs SET status = 'held', worker_agent_id = '{agent}' WHERE id = '{two}'");
+    assert!(h.rows(&second).await.unwrap_err().to_lowercase().contains("unique"));
+}
+
+async fn balances_cannot_go_below_zero(h: &Harness) {
+    story(h).await;
+    for sql in ["UPDATE wallets SET balance_cents = -1", "UPDATE jobs SET escrow_cents = -1"] {
+        assert!(h.rows(sql).await.unwrap_err().to_lowercase().contains("check"), "{sql}");
+    }
+}
+
+async fn a_transfer_touches_what_it_says(h: &Harness) {
+    story(h).await;
+    for (from, to, user, job) in [
+        ("wallet", "wallet", "'u'", "NULL"),
+        ("wallet", "outside", "NULL", "NULL"),
+        ("outside", "platform", "'u'", "NULL"),
+        ("escrow", "platform", "NULL", "NULL"),
+        ("outside", "platform", "NULL", "'j'"),
+    ] {
+        let sql = format!(
+            "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason)
+             VALUES ('x', 0, '{from}', '{to}', {user}, {job}, 1, 'x')"
+        );
+        assert!(h.rows(&sql).await.unwrap_err().to_lowercase().contains("check"), "{sql}");
+    }
+}
