@@ -193,7 +193,9 @@ pub(crate) fn audited(audit: &Audit) -> Report {
         audit.sum().to_string(),
     );
     match offence {
-        None => text.push_str("The books balance: every balance equals its transfers, every open job is funded, none is paid twice."),
+        None => text.push_str(
+            "The books balance: every balance equals its transfers, every open job is funded, none is paid twice.",
+        ),
         Some(offence) => text.push_str(&format!("BROKEN: {}\n{}", offence.rule, offence.detail)),
     }
     Report { document, text, well: offence.is_none() }

@@ -31,7 +31,12 @@ pub(crate) fn run(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
             let source = settings.source(key.name);
             let tone = if source == Source::Default { Tone::Quiet } else { Tone::Strong };
             let meaning = if key.later { format!("(later) {}", key.meaning) } else { key.meaning.to_owned() };
-            table.row([Cell::new(key.name), Cell::toned(settings.shown(key), tone), Cell::new(source.to_string()), Cell::new(meaning)]);
+            table.row([
+                Cell::new(key.name),
+                Cell::toned(settings.shown(key), tone),
+                Cell::new(source.to_string()),
+                Cell::new(meaning),
+            ]);
         }
         out.table(&table);
         settings.warnings.iter().for_each(|warning| out.note(warning));

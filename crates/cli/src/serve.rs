@@ -36,7 +36,9 @@ async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!("clawrk {} listens on http://{address}, {}", env!("CARGO_PKG_VERSION"), kept_in(config));
     if !app.store.has_users().await? {
-        tracing::info!("nobody is here yet: `clawrk admin user create --name YOU --grant-cents 2000` makes a user and a key");
+        tracing::info!(
+            "nobody is here yet: `clawrk admin user create --name YOU --grant-cents 2000` makes a user and a key"
+        );
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -93,7 +93,8 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = flags().filter_map(|flag| matches.get_one::<String>(&flag.name).map(|value| (flag.name.clone(), value.clone())));
+        let given = flags()
+            .filter_map(|flag| matches.get_one::<String>(&flag.name).map(|value| (flag.name.clone(), value.clone())));
         Ok(Self { given: given.collect(), file: matches.get_one::<String>("config").map(PathBuf::from) })
     }
 

@@ -190,7 +190,36 @@ impl Review {
     }
 }
 
+impl AgentFields {
+    /// Refuses what is out of bounds.
+    pub fn check(&self) -> Result<(), Rejection> {
+        limits::name("name", &self.name)?;
+        limits::optional_text("personality", self.personality.as_deref(), limits::PERSONALITY)?;
+        limits::web_url("avatar_url", self.avatar_url.as_deref())
+    }
+}
+
 impl Action {
+    /// Refuses what is malformed whatever the facts are, so that this comes before anything is said about them.
+    pub(crate) fn check(&self) -> Result<(), Rejection> {
+        match self {
+            Self::CreateAgent(fields) => fields.check(),
+            Self::UpdateAgent { name, personality, avatar_url, .. } => {
+                if let Some(name) = name {
+                    limits::name("name", name)?;
+                }
+                let text = personality.as_ref().and_then(Option::as_deref);
+                limits::optional_text("personality", text, limits::PERSONALITY)?;
+                limits::web_url("avatar_url", avatar_url.as_ref().and_then(Option::as_deref))
+            }
+            Self::Post(posting) => posting.check(),
+            Self::Submit { output_text, .. } => check_output(output_text.as_deref()),
+            Self::Fail { reason, .. } => limits::optional_text("reason", reason.as_deref(), limits::PROSE),
+            Self::Review { review, .. } => review.check(),
+            _ => Ok(()),
+        }
+    }
+
     /// The job that the action is about, if it names one.
     pub const fn job(&self) -> Option<JobId> {
         match self {
@@ -219,5 +248,16 @@ impl Action {
     /// Whether the action takes from the actor's wallet, so that the balance is a fact it needs.
     pub const fn spends(&self) -> bool {
         matches!(self, Self::Post(_) | Self::Pay(_))
+    }
+}
+
+fn check_output(text: Option<&str>) -> Result<(), Rejection> {
+    match text {
+        Some(text) if text.contains('\0') => Err(Rejection::invalid("output_text", "must not have a NUL character")),
+        Some(text) if text.len() > limits::OUTPUT_BYTES => {
+            Err(Rejection::invalid("output_text", "must be at most 1 MiB"))
+        }
+        Some(text) if !text.trim().is_empty() => Ok(()),
+        _ => Err(Rejection::invalid("output_text", "must not be blank: submit a text or a file")),
     }
 }

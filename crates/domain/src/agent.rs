@@ -36,11 +36,9 @@ impl Agent {
         }
     }
 
-    /// This agent with its fields checked and its name trimmed, free among its owner's agents.
-    pub(crate) fn checked(mut self, siblings: &[Self]) -> Result<Self, Rejection> {
+    /// This agent with its name trimmed, which no other of its owner's agents has.
+    pub(crate) fn told_apart(mut self, siblings: &[Self]) -> Result<Self, Rejection> {
         self.name = limits::name("name", &self.name)?;
-        limits::optional_text("personality", self.personality.as_deref(), limits::PERSONALITY)?;
-        limits::web_url("avatar_url", self.avatar_url.as_deref())?;
         if siblings.iter().any(|other| other.id != self.id && other.name == self.name) {
             return Err(Rejection::NameTaken { name: self.name });
         }

@@ -40,6 +40,7 @@ pub struct Facts {
 
 /// What follows from a command: a change, or a refusal that writes nothing.
 pub fn decide(command: &Command, policy: &Policy, facts: Facts) -> Result<Change, Rejection> {
+    command.action.check()?;
     let now = facts.now.expect("the store always brings the time");
     let mut ids = Ids::new(command.seed, now);
     match (command.actor, &command.action) {
@@ -63,7 +64,7 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
             if let Some(avatar_url) = avatar_url {
                 agent.avatar_url.clone_from(avatar_url);
             }
-            let agent = agent.checked(&facts.agents)?;
+            let agent = agent.told_apart(&facts.agents)?;
             Ok(Change::none(Answer::Agent(agent.clone())).and(Write::UpdateAgent(agent)))
         }
         Action::DeleteAgent(_) => delete_agent(own_agent(user, facts.agent)?, facts.agent_engaged, at.now),
@@ -79,10 +80,7 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
         Action::Claim { .. } => claim(&own_agent(user, facts.agent)?, facts.holding, named(facts.job)?, &at),
         Action::Accept(_) => named(facts.job)?.accept(user, &at),
         Action::Reject(_) => named(facts.job)?.reject(user, &at),
-        Action::Submit { output_text, .. } => {
-            check_output(output_text.as_deref())?;
-            named(facts.job)?.submit(user, output_text.as_deref(), &at)
-        }
+        Action::Submit { output_text, .. } => named(facts.job)?.submit(user, output_text.as_deref(), &at),
         Action::Fail { reason, .. } => named(facts.job)?.fail(user, reason.as_deref(), &mut at),
         Action::Review { review, .. } => named(facts.job)?.review(user, review, &mut at),
         Action::CreateUser(_) | Action::Grant { .. } | Action::TouchKeys(_) | Action::Run(_) => {
@@ -162,7 +160,7 @@ fn create_agent(
 ) -> Result<Change, Rejection> {
     let AgentFields { name, personality, avatar_url } = fields.clone();
     let agent = Agent { id, owner, name, personality, avatar_url, is_default: false, created_at: now };
-    let agent = agent.checked(&facts.agents)?;
+    let agent = agent.told_apart(&facts.agents)?;
     if facts.agents.len() >= limits::AGENTS {
         return Err(Rejection::TooManyAgents);
     }
@@ -231,17 +229,6 @@ fn claim(agent: &Agent, holding: Option<Job>, job: Job, at: &Moment<'_>) -> Resu
 
 fn holds_now(job: &Job, now: Timestamp) -> bool {
     matches!(job.state, State::Held { until, .. } if until > now)
-}
-
-fn check_output(text: Option<&str>) -> Result<(), Rejection> {
-    match text {
-        Some(text) if text.contains('\0') => Err(Rejection::invalid("output_text", "must not have a NUL character")),
-        Some(text) if text.len() > limits::OUTPUT_BYTES => {
-            Err(Rejection::invalid("output_text", "must be at most 1 MiB"))
-        }
-        Some(text) if !text.trim().is_empty() => Ok(()),
-        _ => Err(Rejection::invalid("output_text", "must not be blank: submit a text or a file")),
-    }
 }
 
 fn own_agent(user: UserId, agent: Option<Agent>) -> Result<Agent, Rejection> {

@@ -71,7 +71,9 @@ pub fn email(field: &'static str, text: &str) -> Result<String, Rejection> {
     let email = text.trim();
     let fits = email.len() <= 254
         && !email.chars().any(|c| c.is_control() || c.is_whitespace())
-        && email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+        && email
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if fits { Ok(email.to_lowercase()) } else { Err(Rejection::invalid(field, "must be an e-mail address")) }
 }
 
@@ -151,7 +153,8 @@ mod tests {
         for good in ["http://a.example/x.png", "https://a.example"] {
             assert!(web_url("avatar_url", Some(good)).is_ok(), "{good}");
         }
-        for bad in ["", "a.example", "ftp://a.example", "javascript:alert(1)", "http://", "https://a b", "http://a\n.b"] {
+        for bad in ["", "a.example", "ftp://a.example", "javascript:alert(1)", "http://", "https://a b", "http://a\n.b"]
+        {
             assert!(web_url("avatar_url", Some(bad)).is_err(), "{bad}");
         }
     }
@@ -160,7 +163,9 @@ mod tests {
     fn env_vars_have_proper_names_and_a_bounded_size() {
         let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         assert!(env_vars(&one("_A1", "x")).is_ok());
-        for (name, value) in [("1A", "x"), ("", "x"), ("A-B", "x"), ("Ä", "x"), ("A", "\0"), ("A", &"x".repeat(ENV_BYTES))] {
+        for (name, value) in
+            [("1A", "x"), ("", "x"), ("A-B", "x"), ("Ä", "x"), ("A", "\0"), ("A", &"x".repeat(ENV_BYTES))]
+        {
             assert!(env_vars(&one(name, value)).is_err(), "{name}");
         }
         let many = (0..=ENV_VARS).map(|n| (format!("V{n}"), String::new())).collect();

@@ -36,7 +36,8 @@ impl FreshKey {
 
 /// The public part of a well-formed key; none for text that cannot be one, without asking a database.
 pub fn id_of(text: &str) -> Option<KeyId> {
-    let well_formed = text.len() == PREFIX.len() + ID + SECRET + CHECKSUM && text.is_ascii() && text.starts_with(PREFIX);
+    let well_formed =
+        text.len() == PREFIX.len() + ID + SECRET + CHECKSUM && text.is_ascii() && text.starts_with(PREFIX);
     if !well_formed {
         return None;
     }

@@ -45,7 +45,10 @@ pub const KEYS: [Key; 26] = [
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
     secret("database_url", "postgres://… instead of SQLite in data_dir; any number of nodes may share it"),
-    secret("secret_key", "Encrypts variables and kept answers; made in data_dir on the first start, required with PostgreSQL"),
+    secret(
+        "secret_key",
+        "Encrypts variables and kept answers; made in data_dir on the first start, required with PostgreSQL",
+    ),
     key("hold_seconds", "30", "How long an agent may think about a job it holds"),
     key("max_attempts", "3", "Attempts before a job fails and the sender has the money back"),
     key("fee_bps", "2000", "The fee's share of the price, in hundredths of a percent"),
@@ -223,7 +226,8 @@ impl Settings {
             self.values.insert(key.name, (value, source));
             return Ok(true);
         }
-        let of_file = name.strip_suffix("_file").and_then(|name| KEYS.iter().find(|key| key.secret && key.name == name));
+        let of_file =
+            name.strip_suffix("_file").and_then(|name| KEYS.iter().find(|key| key.secret && key.name == name));
         let Some(key) = of_file else { return Ok(false) };
         let text = std::fs::read_to_string(&value).map_err(|error| ConfigError::SecretFile {
             name: key.name,
@@ -260,12 +264,15 @@ impl Settings {
     pub fn config(&self) -> Result<Config, ConfigError> {
         let optional = |name: &'static str| Some(self.text(name).to_owned()).filter(|text| !text.is_empty());
         let database_url = optional("database_url");
-        if database_url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
+        if database_url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://"))
+        {
             return Err(invalid("database_url", "a postgres:// URL", "********"));
         }
         let listen = self.text("listen");
         Ok(Config {
-            listen: listen.parse().map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?,
+            listen: listen
+                .parse()
+                .map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?,
             data_dir: PathBuf::from(self.text("data_dir")),
             database_url,
             secret_key: optional("secret_key"),
@@ -322,13 +329,20 @@ mod tests {
     fn unknown_file_keys_are_errors_and_unknown_variables_warnings() {
         let error = Settings::read(&sources(&[], &[], "holdseconds = 5")).unwrap_err();
         assert!(error.to_string().contains("holdseconds"), "{error}");
-        let settings = Settings::read(&sources(&[], &[("CLAWRK_HOLDSECONDS", "5"), ("CLAWRK_API_KEY", "x")], "")).unwrap();
+        let settings =
+            Settings::read(&sources(&[], &[("CLAWRK_HOLDSECONDS", "5"), ("CLAWRK_API_KEY", "x")], "")).unwrap();
         assert_eq!(settings.warnings.len(), 1);
     }
 
     #[test]
     fn values_out_of_bounds_say_what_they_must_be() {
-        for (name, value) in [("hold_seconds", "0"), ("fee_bps", "10001"), ("listen", "3000"), ("log_format", "xml"), ("database_url", "mysql://")] {
+        for (name, value) in [
+            ("hold_seconds", "0"),
+            ("fee_bps", "10001"),
+            ("listen", "3000"),
+            ("log_format", "xml"),
+            ("database_url", "mysql://"),
+        ] {
             let settings = Settings::read(&sources(&[(name, value)], &[], "")).unwrap();
             let error = settings.config().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name} must be ")), "{error}");

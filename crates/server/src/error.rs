@@ -39,7 +39,11 @@ impl Error {
 
     /// 403: the endpoint is for the operator.
     pub fn operators_only() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Only the operator may see this: use a key with the scope \"admin\"")
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "Only the operator may see this: use a key with the scope \"admin\"",
+        )
     }
 
     /// 404: no such route.

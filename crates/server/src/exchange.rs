@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use clawrk_domain::action::{NewUser, Posting};
-use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId};
+use clawrk_domain::{
+    Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId,
+};
 use clawrk_store::{Outcome, ReceiptRequest, Request, Store, StoreError};
 
 use crate::input::Once;
@@ -54,7 +56,13 @@ impl Exchange {
     }
 
     /// A sender posts a job.
-    pub async fn post(&self, user: UserId, posting: Posting, once: Option<Once>, render: Render) -> Result<Reply, Error> {
+    pub async fn post(
+        &self,
+        user: UserId,
+        posting: Posting,
+        once: Option<Once>,
+        render: Render,
+    ) -> Result<Reply, Error> {
         self.act(user, Action::Post(posting), once, render).await
     }
 

@@ -50,7 +50,11 @@ impl<T: Take> FromRequest<App> for Input<T> {
         let body = serde_path_to_error::deserialize(&value).map_err(|error| {
             let path = error.path().to_string();
             let problem = error.into_inner();
-            if path == "." { Error::malformed(problem.to_string()) } else { Error::malformed(format!("{path}: {problem}")) }
+            if path == "." {
+                Error::malformed(problem.to_string())
+            } else {
+                Error::malformed(format!("{path}: {problem}"))
+            }
         })?;
         Ok(Self { body, once })
     }

@@ -19,7 +19,13 @@ use crate::{App, Error};
 const SIDE_BY_SIDE: usize = 8;
 
 /// A list of jobs as the caller may see them.
-pub(crate) async fn jobs(app: App, caller: Caller, list: JobList, page: &PageQuery, path: &str) -> Result<Response, Error> {
+pub(crate) async fn jobs(
+    app: App,
+    caller: Caller,
+    list: JobList,
+    page: &PageQuery,
+    path: &str,
+) -> Result<Response, Error> {
     let (limit, after) = (page.limit()?, page.after::<Place>()?);
     let wanted = limit.map_or(i64::MAX, |limit| limit + 1);
     let mut places = app.store.job_places(list, after, wanted).await?;

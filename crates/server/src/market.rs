@@ -80,7 +80,8 @@ impl Market {
     ) -> Vec<JobId> {
         let open = self.open.read().expect("nothing panics while it is held");
         let skip = |id: &JobId| {
-            tried.contains(id) || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
+            tried.contains(id)
+                || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
         };
         open.index.best(personality, count, skip).into_iter().map(|ranked| ranked.id).collect()
     }

@@ -16,7 +16,11 @@ use crate::{App, router};
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Serves until `stop` resolves, then finishes what is in hand.
-pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+pub async fn serve(
+    app: App,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let tasks = spawn(runner::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();

@@ -22,29 +22,15 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn read(prompt: &'a str) -> Self {
-        let text = prompt
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .to_lowercase();
+        let text = prompt.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         // Every second piece between fences is data; its first line is the fence's label.
         let pieces = prompt.split("```").skip(1).step_by(2);
-        let blocks = pieces
-            .filter_map(|piece| piece.split_once('\n'))
-            .map(|(_, body)| body.trim_end())
-            .collect();
-        Self {
-            text,
-            typed: prompt,
-            blocks,
-        }
+        let blocks = pieces.filter_map(|piece| piece.split_once('\n')).map(|(_, body)| body.trim_end()).collect();
+        Self { text, typed: prompt, blocks }
     }
 
     fn block(&self, index: usize) -> Result<&'a str, String> {
-        self.blocks
-            .get(index)
-            .copied()
-            .ok_or_else(|| "My prompt lacks the data I wanted worked on.".to_owned())
+        self.blocks.get(index).copied().ok_or_else(|| "My prompt lacks the data I wanted worked on.".to_owned())
     }
 }
 
@@ -75,10 +61,7 @@ pub(crate) fn review(prompt: &str, output: &str) -> Result<String, String> {
     if output.trim().is_empty() {
         return Err("The answer is empty.".to_owned());
     }
-    match KINDS
-        .iter()
-        .find(|(phrases, _)| phrases.iter().all(|phrase| asked.text.contains(phrase)))
-    {
+    match KINDS.iter().find(|(phrases, _)| phrases.iter().all(|phrase| asked.text.contains(phrase))) {
         Some((_, check)) => check(&asked, output.trim_end()),
         None => Err("I have no way to check an answer to this.".to_owned()),
     }
@@ -86,16 +69,8 @@ pub(crate) fn review(prompt: &str, output: &str) -> Result<String, String> {
 
 /// A stranger's text inside a reason: in quotes, at most 60 characters, control characters made harmless.
 fn shown(text: &str) -> String {
-    let harmless: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { '·' } else { c })
-        .collect();
-    let more = if text.chars().nth(60).is_some() {
-        "…"
-    } else {
-        ""
-    };
+    let harmless: String = text.chars().take(60).map(|c| if c.is_control() { '·' } else { c }).collect();
+    let more = if text.chars().nth(60).is_some() { "…" } else { "" };
     format!("“{harmless}{more}”")
 }
 
@@ -106,10 +81,8 @@ fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
 
 /// The text that must follow this label on this line of the answer.
 fn labeled<'a>(line: Option<&'a str>, label: &str) -> Result<&'a str, String> {
-    let line =
-        line.ok_or_else(|| format!("The line that starts with {} is missing.", shown(label)))?;
-    line.strip_prefix(label)
-        .ok_or_else(|| format!("{} should start with {}.", shown(line), shown(label)))
+    let line = line.ok_or_else(|| format!("The line that starts with {} is missing.", shown(label)))?;
+    line.strip_prefix(label).ok_or_else(|| format!("{} should start with {}.", shown(line), shown(label)))
 }
 
 /// The cells of a line of CSV; quoted cells may hold separators and doubled quotes.
@@ -141,18 +114,13 @@ struct Rows {
 impl Rows {
     fn read(block: &str, separator: char) -> Self {
         let mut lines = block.lines().map(|line| csv_cells(line, separator));
-        Self {
-            header: lines.next().unwrap_or_default(),
-            rows: lines.collect(),
-        }
+        Self { header: lines.next().unwrap_or_default(), rows: lines.collect() }
     }
 
     /// The cell of that row and column, empty when there is none.
     fn cell(&self, row: usize, column: &str) -> &str {
         let column = self.header.iter().position(|name| name == column);
-        column
-            .and_then(|column| self.rows.get(row)?.get(column))
-            .map_or("", String::as_str)
+        column.and_then(|column| self.rows.get(row)?.get(column)).map_or("", String::as_str)
     }
 }
 
@@ -165,24 +133,16 @@ mod tests {
     const BEYOND_THEM: &str = "acrostic-poem";
 
     fn poem_prompt() -> &'static str {
-        prompts()
-            .into_iter()
-            .find(|(name, _)| *name == BEYOND_THEM)
-            .expect("the poem is among the prompts")
-            .1
+        prompts().into_iter().find(|(name, _)| *name == BEYOND_THEM).expect("the poem is among the prompts").1
     }
 
     #[test]
     fn every_prompt_but_the_poem_is_worked_and_passes() {
         for (name, prompt) in prompts() {
-            let answers: Vec<String> = Skill::ALL
-                .iter()
-                .filter_map(|skill| skill.work(prompt))
-                .collect();
+            let answers: Vec<String> = Skill::ALL.iter().filter_map(|skill| skill.work(prompt)).collect();
             assert_eq!(answers.is_empty(), name == BEYOND_THEM, "{name}");
             for answer in answers {
-                review(prompt, &answer)
-                    .unwrap_or_else(|reason| panic!("{name}: {reason}\n{answer}"));
+                review(prompt, &answer).unwrap_or_else(|reason| panic!("{name}: {reason}\n{answer}"));
             }
         }
     }
@@ -190,10 +150,8 @@ mod tests {
     #[test]
     fn the_poem_fails_thrice_each_time_for_another_reason() {
         let prompt = poem_prompt();
-        let mut reasons: Vec<String> = Skill::ALL
-            .iter()
-            .filter_map(|skill| review(prompt, &skill.attempt_anyway(prompt)).err())
-            .collect();
+        let mut reasons: Vec<String> =
+            Skill::ALL.iter().filter_map(|skill| review(prompt, &skill.attempt_anyway(prompt)).err()).collect();
         reasons.sort();
         reasons.dedup();
         assert_eq!(reasons.len(), 3, "{reasons:?}");
@@ -204,16 +162,9 @@ mod tests {
         for (name, prompt) in prompts() {
             for answer in Skill::ALL.iter().filter_map(|skill| skill.work(prompt)) {
                 for (at, digit) in answer.char_indices().filter(|(_, c)| c.is_ascii_digit()) {
-                    let other = if digit == '9' {
-                        '8'
-                    } else {
-                        char::from(digit as u8 + 1)
-                    };
+                    let other = if digit == '9' { '8' } else { char::from(digit as u8 + 1) };
                     let corrupted = format!("{}{other}{}", &answer[..at], &answer[at + 1..]);
-                    assert!(
-                        review(prompt, &corrupted).is_err(),
-                        "{name} passed with\n{corrupted}"
-                    );
+                    assert!(review(prompt, &corrupted).is_err(), "{name} passed with\n{corrupted}");
                 }
             }
         }
@@ -227,18 +178,10 @@ mod tests {
                 for i in 0..lines.len() {
                     let mut dropped = lines.clone();
                     dropped.remove(i);
-                    assert!(
-                        review(prompt, &dropped.join("\n")).is_err(),
-                        "{name} passed without line {}",
-                        i + 1
-                    );
+                    assert!(review(prompt, &dropped.join("\n")).is_err(), "{name} passed without line {}", i + 1);
                     let mut doubled = lines.clone();
                     doubled.insert(i, lines[i]);
-                    assert!(
-                        review(prompt, &doubled.join("\n")).is_err(),
-                        "{name} passed with line {} twice",
-                        i + 1
-                    );
+                    assert!(review(prompt, &doubled.join("\n")).is_err(), "{name} passed with line {} twice", i + 1);
                     let mut swapped = lines.clone();
                     swapped.swap(i, (i + 1) % lines.len());
                     // Two closing braces differ by their indentation alone.
@@ -257,16 +200,10 @@ mod tests {
     fn any_letter_changed_fails() {
         for (name, prompt) in prompts() {
             for answer in Skill::ALL.iter().filter_map(|skill| skill.work(prompt)) {
-                for (at, _) in answer
-                    .char_indices()
-                    .filter(|(_, c)| c.is_ascii_alphabetic())
-                {
+                for (at, _) in answer.char_indices().filter(|(_, c)| c.is_ascii_alphabetic()) {
                     let corrupted = format!("{}q{}", &answer[..at], &answer[at + 1..]);
                     let same = corrupted.eq_ignore_ascii_case(&answer);
-                    assert!(
-                        same || review(prompt, &corrupted).is_err(),
-                        "{name} passed with\n{corrupted}"
-                    );
+                    assert!(same || review(prompt, &corrupted).is_err(), "{name} passed with\n{corrupted}");
                 }
             }
         }
@@ -276,14 +213,8 @@ mod tests {
     fn talk_around_the_answer_fails() {
         for (name, prompt) in prompts() {
             for answer in Skill::ALL.iter().filter_map(|skill| skill.work(prompt)) {
-                assert!(
-                    review(prompt, &format!("Sure, here it is:\n{answer}")).is_err(),
-                    "{name}"
-                );
-                assert!(
-                    review(prompt, &format!("{answer}\nHope this helps!")).is_err(),
-                    "{name}"
-                );
+                assert!(review(prompt, &format!("Sure, here it is:\n{answer}")).is_err(), "{name}");
+                assert!(review(prompt, &format!("{answer}\nHope this helps!")).is_err(), "{name}");
             }
         }
     }
@@ -291,15 +222,9 @@ mod tests {
     #[test]
     fn the_answer_to_another_prompt_fails() {
         for (name, prompt) in prompts() {
-            for (other_name, other) in prompts()
-                .into_iter()
-                .filter(|(other_name, _)| *other_name != name)
-            {
+            for (other_name, other) in prompts().into_iter().filter(|(other_name, _)| *other_name != name) {
                 for answer in Skill::ALL.iter().filter_map(|skill| skill.work(other)) {
-                    assert!(
-                        review(prompt, &answer).is_err(),
-                        "{name} passed with the answer to {other_name}"
-                    );
+                    assert!(review(prompt, &answer).is_err(), "{name} passed with the answer to {other_name}");
                 }
             }
         }

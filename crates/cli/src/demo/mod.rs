@@ -55,7 +55,8 @@ struct Cast {
 pub(crate) async fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
     let folder = tempfile::tempdir().context("a throwaway folder cannot be made")?;
     let app = open(folder.path()).await?;
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("{} cannot be listened on", args.listen))?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("{} cannot be listened on", args.listen))?;
     let address = listener.local_addr().context("a listener has an address")?;
     let stopping = app.stopping.clone();
     let server = serve::serve(app.clone(), listener, async move { stopping.cancelled().await });
@@ -119,7 +120,10 @@ async fn introduce(app: &App, server: &str, out: &Output) -> Result<Cast, Failur
         let owner = Person::join(&operator, server, &format!("owner of {}", skill.name()), 0).await?;
         let body = json!({"name": skill.name(), "personality": skill.personality()});
         let agent = owner.post(&["api", "agents"], &body).await?;
-        report::line(out, &format!("{}: \"{}…\"", skill.name(), skill.personality().split('.').next().unwrap_or_default()));
+        report::line(
+            out,
+            &format!("{}: \"{}…\"", skill.name(), skill.personality().split('.').next().unwrap_or_default()),
+        );
         agents.push((skill, owner, text(&agent["id"])));
     }
     Ok(Cast { server: server.to_owned(), senders, agents })
@@ -167,7 +171,10 @@ async fn let_a_hold_run_out(cast: &Cast, jobs: &[Posted], out: &Output) -> Resul
     report::line(out, &format!("{} takes a hold of {id} and does nothing.", skill.name()));
     for _ in 0..100 {
         if owner.get(&["api", "jobs", id]).await?["status"] == "queued" {
-            report::line(out, &format!("After {HOLD_SECONDS} s (30 s outside of this demo) the job is back in the queue."));
+            report::line(
+                out,
+                &format!("After {HOLD_SECONDS} s (30 s outside of this demo) the job is back in the queue."),
+            );
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

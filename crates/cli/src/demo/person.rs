@@ -22,7 +22,8 @@ impl Person {
     /// The operator makes the user, with this much in the wallet.
     pub(super) async fn join(operator: &Operator, server: &str, name: &str, cents: i64) -> Result<Self, Failure> {
         let fresh = FreshKey::new();
-        let key = NewKey { id: fresh.id, hash: fresh.hash, name: "demo".to_owned(), scopes: Scopes::USER, expires_at: None };
+        let key =
+            NewKey { id: fresh.id, hash: fresh.hash, name: "demo".to_owned(), scopes: Scopes::USER, expires_at: None };
         let grant = (cents > 0).then_some(Cents(cents));
         let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: Some(key) };
         operator.create_user(new).await.map_err(anyhow::Error::from)?;

@@ -76,7 +76,14 @@ impl Report {
         }
         chapter(out, "The jobs");
         let mut table = Table::new(&[
-            left("id"), wide("title"), left("sender"), left("status"), left("agent"), right("tries"), right("price"), right("paid out"),
+            left("id"),
+            wide("title"),
+            left("sender"),
+            left("status"),
+            left("agent"),
+            right("tries"),
+            right("price"),
+            right("paid out"),
         ]);
         for (job, sender, agent) in &self.jobs {
             let status = text(&job["status"]);

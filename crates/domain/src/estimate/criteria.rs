@@ -15,11 +15,7 @@ const LONGEST: usize = 300;
 pub(super) fn criteria(reading: &Reading) -> Vec<String> {
     let mut criteria = Criteria::default();
     let (mut under_demand, mut in_list, mut under_heading) = (false, false, false);
-    for block in reading
-        .blocks
-        .iter()
-        .filter(|block| block.kind != Kind::Material)
-    {
+    for block in reading.blocks.iter().filter(|block| block.kind != Kind::Material) {
         match block.kind {
             Kind::Heading => {
                 under_demand = announces(&block.text);
@@ -55,12 +51,8 @@ impl Criteria {
         for sentence in sentences(text) {
             let label = labelled(sentence);
             all |= label.is_some();
-            let parts = label
-                .unwrap_or(sentence)
-                .split(if all { ';' } else { '\n' });
-            parts
-                .filter(|part| all || demands(part))
-                .for_each(|part| self.add(part));
+            let parts = label.unwrap_or(sentence).split(if all { ';' } else { '\n' });
+            parts.filter(|part| all || demands(part)).for_each(|part| self.add(part));
         }
     }
 
@@ -69,11 +61,7 @@ impl Criteria {
             return;
         }
         let text = shortened(&bare(text), LONGEST);
-        let key: String = text
-            .to_lowercase()
-            .chars()
-            .filter(|c| c.is_alphanumeric())
-            .collect();
+        let key: String = text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
         if key.chars().count() >= 2 && self.seen.insert(key) {
             self.list.push(text);
         }
@@ -128,9 +116,7 @@ fn labelled(text: &str) -> Option<&str> {
         "success criteria",
     ];
     let (label, demands) = text.split_once(':')?;
-    LABELS
-        .contains(&searchable(label).trim())
-        .then_some(demands)
+    LABELS.contains(&searchable(label).trim()).then_some(demands)
 }
 
 /// Whether a sentence states something that can be checked.
@@ -217,9 +203,7 @@ fn demands(sentence: &str) -> bool {
         words = words.replace(aside, " ");
     }
     let asking = sentence.ends_with('?')
-        && ![" could you ", " can you ", " would you ", " please "]
-            .iter()
-            .any(|cue| words.contains(cue));
+        && ![" could you ", " can you ", " would you ", " please "].iter().any(|cue| words.contains(cue));
     let starts = STARTS.iter().any(|start| {
         words.starts_with(start)
             || words.contains(&format!(" and{start}"))
@@ -247,9 +231,7 @@ fn has_length(words: &str) -> bool {
     let mut before_number = false;
     for word in words.split(' ') {
         // "200-word" is one word to people.
-        let joined = word
-            .split_once('-')
-            .is_some_and(|(count, unit)| is_count(count) && UNITS.contains(&unit));
+        let joined = word.split_once('-').is_some_and(|(count, unit)| is_count(count) && UNITS.contains(&unit));
         if joined || before_number && UNITS.contains(&word) {
             return true;
         }
@@ -259,13 +241,9 @@ fn has_length(words: &str) -> bool {
 }
 
 fn is_count(word: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    ];
-    let digits = word.starts_with(|c: char| c.is_ascii_digit())
-        && word
-            .chars()
-            .all(|c| c.is_ascii_digit() || ",-–".contains(c));
+    const NAMES: [&str; 9] = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let digits =
+        word.starts_with(|c: char| c.is_ascii_digit()) && word.chars().all(|c| c.is_ascii_digit() || ",-–".contains(c));
     digits || NAMES.contains(&word)
 }
 

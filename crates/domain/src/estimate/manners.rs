@@ -5,8 +5,7 @@ const MANNERS_IN_A_ROW: usize = 8;
 
 /// The sentence without manners at either end and with a capital at the front.
 pub(super) fn bare(sentence: &str) -> String {
-    let mut rest =
-        sentence.trim_matches(|c: char| c.is_whitespace() || ",;:.!?…-–—#>*".contains(c));
+    let mut rest = sentence.trim_matches(|c: char| c.is_whitespace() || ",;:.!?…-–—#>*".contains(c));
     for _ in 0..MANNERS_IN_A_ROW {
         let shorter = without_greeting(rest).or_else(|| without_manners(rest));
         let Some(shorter) = shorter.filter(|shorter| !shorter.is_empty()) else {
@@ -16,31 +15,20 @@ pub(super) fn bare(sentence: &str) -> String {
     }
     let mut trimmed = rest;
     for _ in 0..MANNERS_IN_A_ROW {
-        let Some(shorter) = ENDINGS
-            .iter()
-            .find_map(|ending| without_end(trimmed, ending))
-        else {
+        let Some(shorter) = ENDINGS.iter().find_map(|ending| without_end(trimmed, ending)) else {
             break;
         };
         trimmed = shorter;
     }
     let rest = if trimmed.is_empty() { rest } else { trimmed };
     let mut letters = rest.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// "Hi Bob, …" and "Hello! …": the greeting ends at the first comma or exclamation mark nearby.
 fn without_greeting(text: &str) -> Option<&str> {
-    let rest = GREETINGS
-        .iter()
-        .find_map(|greeting| without_start(text, greeting))?;
-    let nearby = rest
-        .char_indices()
-        .take(60)
-        .find(|(_, c)| matches!(c, ',' | '!' | '–' | '-'))
-        .map(|(at, _)| at);
+    let rest = GREETINGS.iter().find_map(|greeting| without_start(text, greeting))?;
+    let nearby = rest.char_indices().take(60).find(|(_, c)| matches!(c, ',' | '!' | '–' | '-')).map(|(at, _)| at);
     let named = nearby.filter(|at| rest[..*at].split_whitespace().count() <= 3);
     Some(
         named
@@ -50,9 +38,7 @@ fn without_greeting(text: &str) -> Option<&str> {
 }
 
 fn without_manners(text: &str) -> Option<&str> {
-    let rest = MANNERS
-        .iter()
-        .find_map(|manner| without_start(text, manner))?;
+    let rest = MANNERS.iter().find_map(|manner| without_start(text, manner))?;
     Some(rest.trim_start_matches(|c: char| c.is_whitespace() || ",:;-–!".contains(c)))
 }
 
@@ -61,8 +47,7 @@ fn without_start<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     let head = text.get(..phrase.len())?;
     let same = head.replace('\u{2019}', "'").eq_ignore_ascii_case(phrase);
     let rest = &text[phrase.len()..];
-    (same && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '\''))
-        .then(|| rest.trim_start())
+    (same && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '\'')).then(|| rest.trim_start())
 }
 
 fn without_end<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {

@@ -38,34 +38,19 @@ pub(super) fn hand_over(text: &str) -> (&str, Option<&str>) {
         "transcript",
         "words",
     ];
-    const DEMANDS: [&str; 9] = [
-        "criteria",
-        "format",
-        "guideline",
-        "include",
-        "must",
-        "output",
-        "requirement",
-        "rule",
-        "should",
-    ];
-    let Some((head, rest)) = text
-        .split_once(':')
-        .filter(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
-    else {
+    const DEMANDS: [&str; 9] =
+        ["criteria", "format", "guideline", "include", "must", "output", "requirement", "rule", "should"];
+    let Some((head, rest)) = text.split_once(':').filter(|(_, rest)| rest.is_empty() || rest.starts_with(' ')) else {
         return (text, None);
     };
     let words = searchable(head);
     let all: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
     let named = |words: &[&str]| words.iter().any(|word| MATERIAL.contains(word));
     // "The following text" is material; "code that does the following" is a demand.
-    let follows = all
-        .iter()
-        .position(|word| *word == "following")
-        .is_some_and(|at| named(&all[at..all.len().min(at + 3)]));
+    let follows =
+        all.iter().position(|word| *word == "following").is_some_and(|at| named(&all[at..all.len().min(at + 3)]));
     let points = ["below", "here is", "here are", "here's", "this is", "these"];
-    let points =
-        follows || named(&all) && points.iter().any(|cue| words.contains(&format!(" {cue} ")));
+    let points = follows || named(&all) && points.iter().any(|cue| words.contains(&format!(" {cue} ")));
     let label = all.len() <= 2 && named(&all);
     if (points || label) && !DEMANDS.iter().any(|cue| words.contains(cue)) {
         return (if label && !points { "" } else { head }, Some(rest.trim()));
@@ -82,17 +67,13 @@ pub(super) fn is_data(line: &str, previous: &str, next: &str) -> bool {
     let markup = line.starts_with('<') && line.ends_with('>');
     let code = line.ends_with(['{', '}'])
         || line.ends_with(';') && line.contains(['(', '='])
-        || [
-            "def ", "#include", "fn ", "const ", "let ", "var ", "import ", "//", "#!/",
-        ]
-        .iter()
-        .any(|start| line.starts_with(start))
+        || ["def ", "#include", "fn ", "const ", "let ", "var ", "import ", "//", "#!/"]
+            .iter()
+            .any(|start| line.starts_with(start))
             && !line.ends_with('.');
     let rule = line.chars().all(|c| !c.is_alphanumeric() && c.is_ascii());
     let numbers = line.len() > 2
-        && line
-            .chars()
-            .all(|c| c.is_ascii_digit() || " ,.;-+$€".contains(c))
+        && line.chars().all(|c| c.is_ascii_digit() || " ,.;-+$€".contains(c))
         && line.contains([' ', ',']);
     json || table
         || markup
@@ -129,13 +110,7 @@ pub(super) struct Enclosure<'a> {
 
 impl<'a> Enclosure<'a> {
     pub(super) fn of(lines: &[&'a str]) -> Self {
-        Self {
-            closing_tags: last_closing_tags(lines),
-            fence: None,
-            tagged_until: None,
-            announced: None,
-            letter: false,
-        }
+        Self { closing_tags: last_closing_tags(lines), fence: None, tagged_until: None, announced: None, letter: false }
     }
 
     /// The next lines are material, up to the first empty line behind them.
@@ -158,16 +133,10 @@ impl<'a> Enclosure<'a> {
             self.announced = self.announced.filter(|begun| !begun);
             return true;
         }
-        let closing = opening_tag(line)
-            .and_then(|name| self.closing_tags.get(name))
-            .copied();
+        let closing = opening_tag(line).and_then(|name| self.closing_tags.get(name)).copied();
         self.tagged_until = self.tagged_until.max(closing.filter(|end| *end > at));
         self.announced = self.announced.map(|_| true);
-        self.letter = if self.letter {
-            !ends_a_letter(line)
-        } else {
-            !is_first && starts_a_letter(line)
-        };
+        self.letter = if self.letter { !ends_a_letter(line) } else { !is_first && starts_a_letter(line) };
         let tagged = self.tagged_until.is_some_and(|end| at <= end);
         self.fence.is_some() || tagged || self.announced.is_some() || self.letter
     }
@@ -176,9 +145,7 @@ impl<'a> Enclosure<'a> {
 /// A greeting anywhere but at the top belongs to a letter that was handed along.
 fn starts_a_letter(line: &str) -> bool {
     let words = searchable(line);
-    let greets = GREETINGS
-        .iter()
-        .any(|greeting| words.trim_start().starts_with(&format!("{greeting} ")));
+    let greets = GREETINGS.iter().any(|greeting| words.trim_start().starts_with(&format!("{greeting} ")));
     greets && line.ends_with([',', '!', ':']) && line.split_whitespace().count() <= 6
 }
 
@@ -213,16 +180,12 @@ fn opening_tag(line: &str) -> Option<&str> {
 
 /// The last line that closes each tag.
 fn last_closing_tags<'a>(lines: &[&'a str]) -> HashMap<&'a str, usize> {
-    let closing = lines
-        .iter()
-        .enumerate()
-        .filter_map(|(at, line)| Some((line.strip_prefix("</")?.strip_suffix('>')?, at)));
+    let closing =
+        lines.iter().enumerate().filter_map(|(at, line)| Some((line.strip_prefix("</")?.strip_suffix('>')?, at)));
     closing.collect()
 }
 
 /// The mark of a line that opens or closes fenced code.
 pub(super) fn fence_mark(line: &str) -> Option<char> {
-    ['`', '~']
-        .into_iter()
-        .find(|mark| line.chars().take_while(|c| c == mark).count() >= 3)
+    ['`', '~'].into_iter().find(|mark| line.chars().take_while(|c| c == mark).count() >= 3)
 }

@@ -55,55 +55,35 @@ fn rate(work: Work) -> Rate {
 
 /// Price and time limit of a prompt, always within the exchange's bounds.
 pub(super) fn cost(reading: &Reading, work: Work, criteria: usize) -> Cost {
-    let said: Vec<&str> = reading
-        .instructions()
-        .flat_map(|block| sentences(&block.text))
-        .collect();
+    let said: Vec<&str> = reading.instructions().flat_map(|block| sentences(&block.text)).collect();
     let stated_price = said.iter().find_map(|sentence| stated_price(sentence));
     let stated_time = said.iter().find_map(|sentence| stated_time(sentence));
 
     let rate = rate(work);
     let requested = requested_words(&reading.words);
-    let input = i64::try_from(reading.size_words)
-        .unwrap_or(i64::MAX)
-        .min(1_000_000);
+    let input = i64::try_from(reading.size_words).unwrap_or(i64::MAX).min(1_000_000);
     let count = i64::try_from(criteria).unwrap_or(i64::MAX).min(100);
     let words = input + requested;
     let cents = rate.cents + words * rate.cents_per_1000_words / 1000 + count * CENTS_PER_CRITERION;
     let cents = (cents + PRICE_STEP_CENTS / 2) / PRICE_STEP_CENTS * PRICE_STEP_CENTS;
-    let seconds = (rate.minutes + words * rate.minutes_per_1000_words / 1000) * 60
-        + count * SECONDS_PER_CRITERION;
+    let seconds = (rate.minutes + words * rate.minutes_per_1000_words / 1000) * 60 + count * SECONDS_PER_CRITERION;
 
-    let price_cents = stated_price
-        .unwrap_or(cents)
-        .clamp(LOWEST_CENTS, HIGHEST_CENTS);
-    let time_limit_seconds = stated_time
-        .unwrap_or(seconds)
-        .clamp(SHORTEST_SECONDS, LONGEST_SECONDS);
+    let price_cents = stated_price.unwrap_or(cents).clamp(LOWEST_CENTS, HIGHEST_CENTS);
+    let time_limit_seconds = stated_time.unwrap_or(seconds).clamp(SHORTEST_SECONDS, LONGEST_SECONDS);
     let model = model_in_words(rate.name, input, requested, count);
     let price = format!("Price ${}.{:02}", price_cents / 100, price_cents % 100);
     let time = format!("Time {}", duration_in_words(time_limit_seconds));
     let said = |stated: i64, used: i64, text: &str| {
-        if stated == used {
-            text.to_owned()
-        } else {
-            format!("{text}, brought within the limits")
-        }
+        if stated == used { text.to_owned() } else { format!("{text}, brought within the limits") }
     };
-    let price_reason = stated_price.map_or_else(
-        || model.clone(),
-        |stated| said(stated, price_cents, "as the prompt says"),
-    );
+    let price_reason =
+        stated_price.map_or_else(|| model.clone(), |stated| said(stated, price_cents, "as the prompt says"));
     let time_reason = match stated_time {
         Some(stated) => said(stated, time_limit_seconds, "as the prompt says"),
         None if stated_price.is_none() => "same".to_owned(),
         None => model,
     };
-    Cost {
-        price_cents,
-        time_limit_seconds,
-        basis: format!("{price}: {price_reason}. {time}: {time_reason}."),
-    }
+    Cost { price_cents, time_limit_seconds, basis: format!("{price}: {price_reason}. {time}: {time_reason}.") }
 }
 
 fn model_in_words(name: &str, input: i64, requested: i64, criteria: i64) -> String {
@@ -112,9 +92,7 @@ fn model_in_words(name: &str, input: i64, requested: i64, criteria: i64) -> Stri
         400..3000 => "",
         _ => "long ",
     };
-    let plural = |count: i64, one: &str, many: &str| {
-        format!("{count} {}", if count == 1 { one } else { many })
-    };
+    let plural = |count: i64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     let mut parts = vec![format!("about {} of input", plural(input, "word", "words"))];
     if requested > 0 {
         parts.push(format!("{} to write", plural(requested, "word", "words")));
@@ -136,16 +114,8 @@ fn duration_in_words(seconds: i64) -> String {
 fn requested_words(words: &str) -> i64 {
     let all: Vec<&str> = words.split(' ').collect();
     let counts = all.iter().enumerate().filter_map(|(at, word)| {
-        let (count, unit) = word
-            .split_once('-')
-            .unwrap_or((word, all.get(at + 1).copied().unwrap_or_default()));
-        matches!(unit, "word" | "words")
-            .then(|| plain_number(count))
-            .flatten()
+        let (count, unit) = word.split_once('-').unwrap_or((word, all.get(at + 1).copied().unwrap_or_default()));
+        matches!(unit, "word" | "words").then(|| plain_number(count)).flatten()
     });
-    counts
-        .map(|count| count as i64)
-        .filter(|count| *count <= MOST_REQUESTED_WORDS)
-        .max()
-        .unwrap_or(0)
+    counts.map(|count| count as i64).filter(|count| *count <= MOST_REQUESTED_WORDS).max().unwrap_or(0)
 }

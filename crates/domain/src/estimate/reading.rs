@@ -43,22 +43,13 @@ impl Reading {
         }
         words.push_str(searchable(&languages_of_fences(prompt)).trim_start());
         // A long unbroken run is more than one word's work: CJK text, encoded files.
-        let size_words = prompt
-            .split_whitespace()
-            .map(|word| 1 + word.len() / 24)
-            .sum();
-        Self {
-            blocks,
-            words,
-            size_words,
-        }
+        let size_words = prompt.split_whitespace().map(|word| 1 + word.len() / 24).sum();
+        Self { blocks, words, size_words }
     }
 
     /// Headings, items and paragraphs, in order.
     pub(super) fn instructions(&self) -> impl Iterator<Item = &Block> {
-        self.blocks
-            .iter()
-            .filter(|block| block.kind != Kind::Material)
+        self.blocks.iter().filter(|block| block.kind != Kind::Material)
     }
 }
 
@@ -68,10 +59,7 @@ fn blocks(prompt: &str) -> Vec<Block> {
     let mut enclosure = Enclosure::of(&lines);
     let mut blocks: Vec<Block> = Vec::new();
     let mut joins = false;
-    let material = |text: &str| Block {
-        kind: Kind::Material,
-        text: text.to_owned(),
-    };
+    let material = |text: &str| Block { kind: Kind::Material, text: text.to_owned() };
     for (at, line) in lines.iter().copied().enumerate() {
         let enclosed = enclosure.holds(at, line, blocks.is_empty());
         let next = lines.get(at + 1).copied().unwrap_or_default();
@@ -124,31 +112,20 @@ pub(super) fn marked(line: &str) -> (Kind, &str) {
     if heading.len() < line.len() && heading.starts_with(' ') {
         return (Kind::Heading, heading.trim());
     }
-    if let Some(bold) = line
-        .strip_prefix("**")
-        .and_then(|rest| rest.strip_suffix("**"))
+    if let Some(bold) = line.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"))
         && !bold.contains("**")
     {
         return (Kind::Heading, bold);
     }
-    if let Some(item) = line
-        .strip_prefix(['-', '*', '+', '•', '–', '·'])
-        .filter(|item| item.starts_with(' '))
-    {
+    if let Some(item) = line.strip_prefix(['-', '*', '+', '•', '–', '·']).filter(|item| item.starts_with(' ')) {
         let item = item.trim_start();
-        let boxed = ["[ ]", "[x]", "[X]"]
-            .iter()
-            .find_map(|mark| item.strip_prefix(mark));
+        let boxed = ["[ ]", "[x]", "[X]"].iter().find_map(|mark| item.strip_prefix(mark));
         return (Kind::Item, boxed.unwrap_or(item).trim_start());
     }
-    let numbered = line
-        .strip_prefix('(')
-        .unwrap_or(line)
-        .trim_start_matches(|c: char| c.is_ascii_digit());
+    let numbered = line.strip_prefix('(').unwrap_or(line).trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = line.len() - numbered.len();
-    if let Some(item) = numbered
-        .strip_prefix(['.', ')'])
-        .filter(|item| (1..=4).contains(&digits) && item.starts_with(' '))
+    if let Some(item) =
+        numbered.strip_prefix(['.', ')']).filter(|item| (1..=4).contains(&digits) && item.starts_with(' '))
     {
         return (Kind::Item, item.trim_start());
     }
@@ -157,12 +134,7 @@ pub(super) fn marked(line: &str) -> (Kind, &str) {
 
 /// What stands behind the opening fences: `python`, `csv`.
 fn languages_of_fences(prompt: &str) -> String {
-    let fences = prompt
-        .lines()
-        .map(str::trim)
-        .filter(|line| fence_mark(line).is_some());
-    let names = fences
-        .map(|line| line.trim_start_matches(['`', '~']))
-        .filter(|name| name.len() <= 20);
+    let fences = prompt.lines().map(str::trim).filter(|line| fence_mark(line).is_some());
+    let names = fences.map(|line| line.trim_start_matches(['`', '~'])).filter(|name| name.len() <= 20);
     names.map(|name| format!("{name} ")).collect()
 }

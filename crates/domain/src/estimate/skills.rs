@@ -28,23 +28,15 @@ const MOST: usize = 8;
 
 /// Reads the skills from the instructions, the kind of work from the request first.
 pub(super) fn skills(reading: &Reading) -> Skills {
-    let mut found: Vec<&'static Skill> = SKILLS
-        .iter()
-        .filter(|skill| skill.is_named_in(&reading.words))
-        .collect();
+    let mut found: Vec<&'static Skill> = SKILLS.iter().filter(|skill| skill.is_named_in(&reading.words)).collect();
     // "Write" alone says writing; "write a script" and "write a haiku" have said more.
-    let composes =
-        found.iter().all(|skill| skill.work < Work::General) && WRITE.is_named_in(&reading.words);
+    let composes = found.iter().all(|skill| skill.work < Work::General) && WRITE.is_named_in(&reading.words);
     if composes && !found.iter().any(|skill| skill.work == Work::Editing) {
         found.push(&WRITE);
     }
     let translates = found.iter().any(|skill| skill.label == "translation");
     let mut labels: Vec<&str> = found.iter().map(|skill| skill.label).collect();
-    labels.extend(
-        LANGUAGES
-            .iter()
-            .filter(|language| names_language(&reading.words, language, translates)),
-    );
+    labels.extend(LANGUAGES.iter().filter(|language| names_language(&reading.words, language, translates)));
     if looks_like_csv(reading) && !labels.contains(&"spreadsheets and CSV") {
         labels.insert(0, "spreadsheets and CSV");
     }
@@ -54,19 +46,10 @@ pub(super) fn skills(reading: &Reading) -> Skills {
     let work = if QUICK_VERBS.contains(&first) {
         Work::Data
     } else {
-        let asked = found
-            .iter()
-            .filter(|skill| skill.is_named_in(&request))
-            .map(|skill| skill.work)
-            .max();
-        asked
-            .or_else(|| found.iter().map(|skill| skill.work).max())
-            .unwrap_or(Work::General)
+        let asked = found.iter().filter(|skill| skill.is_named_in(&request)).map(|skill| skill.work).max();
+        asked.or_else(|| found.iter().map(|skill| skill.work).max()).unwrap_or(Work::General)
     };
-    Skills {
-        requirements: prose(&labels),
-        work,
-    }
+    Skills { requirements: prose(&labels), work }
 }
 
 struct Skill {
@@ -78,12 +61,10 @@ struct Skill {
 
 impl Skill {
     fn is_named_in(&self, words: &str) -> bool {
-        self.cues
-            .split(", ")
-            .any(|cue| match cue.strip_suffix('*') {
-                Some(start) => words.contains(&format!(" {start}")),
-                None => words.contains(&format!(" {cue} ")),
-            })
+        self.cues.split(", ").any(|cue| match cue.strip_suffix('*') {
+            Some(start) => words.contains(&format!(" {start}")),
+            None => words.contains(&format!(" {cue} ")),
+        })
     }
 }
 
@@ -98,9 +79,7 @@ fn prose(labels: &[&str]) -> Option<String> {
 /// A translation names its languages anywhere; elsewhere a language is one that is written *in*.
 fn names_language(words: &str, language: &str, translates: bool) -> bool {
     let name = language.to_lowercase();
-    let beside = ["into", "in", "to", "from"]
-        .iter()
-        .any(|before| words.contains(&format!(" {before} {name} ")));
+    let beside = ["into", "in", "to", "from"].iter().any(|before| words.contains(&format!(" {before} {name} ")));
     // "Polish" and "English" are said of too much else.
     let plain = !["polish", "english"].contains(&name.as_str());
     beside && (translates || plain) || translates && plain && words.contains(&format!(" {name} "))
@@ -114,9 +93,7 @@ fn looks_like_csv(reading: &Reading) -> bool {
         .iter()
         .filter(|block| block.kind == Kind::Material && !block.text.contains(['{', '}', ';', '(']));
     let counts: Vec<usize> = rows.map(|row| fields(&row.text)).collect();
-    counts
-        .windows(2)
-        .any(|pair| pair[0] == pair[1] && pair[0] >= 2)
+    counts.windows(2).any(|pair| pair[0] == pair[1] && pair[0] >= 2)
 }
 
 /// A request that starts with one of these is done in minutes, whatever it is about.
@@ -161,47 +138,23 @@ static SKILLS: [Skill; 42] = [
         "sum, sums, add up, total, totals, average, averages, subtotal*, percent*, \
          calculate, compute, arithmetic",
     ),
-    skill(
-        "careful counting",
-        Work::Data,
-        "count, counts, how many, number of, tally, frequency, frequencies",
-    ),
+    skill("careful counting", Work::Data, "count, counts, how many, number of, tally, frequency, frequencies"),
     skill(
         "sorting and cleaning data",
         Work::Data,
         "sort, sorted, dedup*, duplicates, clean up the data, clean the data, normalize, \
          normalise, alphabet*",
     ),
-    skill(
-        "data extraction",
-        Work::Data,
-        "extract*, scrape, scraping, parse, parsing, data entry",
-    ),
+    skill("data extraction", Work::Data, "extract*, scrape, scraping, parse, parsing, data entry"),
     skill(
         "classification and labeling",
         Work::Data,
         "classif*, label each, labeling, annotat*, categoriz*, categoris*, sentiment",
     ),
-    skill(
-        "dates and time zones",
-        Work::Data,
-        "date, dates, time zone*, timezone*, calendar, weekday*, iso 8601",
-    ),
-    skill(
-        "transcription",
-        Work::Editing,
-        "transcri*, subtitle*, captions",
-    ),
-    skill(
-        "translation",
-        Work::Editing,
-        "translat*, locali*, übersetz*, traduc*, tradui*",
-    ),
-    skill(
-        "summarizing",
-        Work::Editing,
-        "summar*, tl;dr, key points, condense, abstract of",
-    ),
+    skill("dates and time zones", Work::Data, "date, dates, time zone*, timezone*, calendar, weekday*, iso 8601"),
+    skill("transcription", Work::Editing, "transcri*, subtitle*, captions"),
+    skill("translation", Work::Editing, "translat*, locali*, übersetz*, traduc*, tradui*"),
+    skill("summarizing", Work::Editing, "summar*, tl;dr, key points, condense, abstract of"),
     skill(
         "proofreading and editing",
         Work::Editing,
@@ -232,22 +185,14 @@ static SKILLS: [Skill; 42] = [
         "readme, user guide, user manual, release notes, changelog, api documentation, \
          documentation, tutorial*, white paper",
     ),
-    skill(
-        "teaching and explaining",
-        Work::Writing,
-        "explain*, lesson*, quiz*, flashcard*, curriculum, teach*",
-    ),
+    skill("teaching and explaining", Work::Writing, "explain*, lesson*, quiz*, flashcard*, curriculum, teach*"),
     skill(
         "design",
         Work::Design,
         "logo*, design, designs, wireframe*, mockup*, figma, illustration*, ui, ux, ui/ux, \
          svg, icon, icons, poster, infographic*",
     ),
-    skill(
-        "Python",
-        Work::Code,
-        "python, python3, .py, pandas, numpy, django, flask, fastapi, pytest",
-    ),
+    skill("Python", Work::Code, "python, python3, .py, pandas, numpy, django, flask, fastapi, pytest"),
     skill(
         "JavaScript",
         Work::Code,
@@ -255,41 +200,17 @@ static SKILLS: [Skill; 42] = [
     ),
     skill("TypeScript", Work::Code, "typescript, ts"),
     skill("Rust", Work::Code, "rust, rustc"),
-    skill(
-        "Go",
-        Work::Code,
-        "golang, in go, go program, go code, go service",
-    ),
+    skill("Go", Work::Code, "golang, in go, go program, go code, go service"),
     skill("Java", Work::Code, "java, spring boot, maven"),
-    skill(
-        "Kotlin or Swift",
-        Work::Code,
-        "kotlin, in swift, swift code, swiftui, android app, ios app",
-    ),
+    skill("Kotlin or Swift", Work::Code, "kotlin, in swift, swift code, swiftui, android app, ios app"),
     skill("C or C++", Work::Code, "c++, cpp, in c, c code, c program"),
     skill("C# and .NET", Work::Code, "c#, .net, csharp, asp.net"),
     skill("Ruby", Work::Code, "ruby, rails"),
     skill("PHP", Work::Code, "php, laravel, wordpress"),
-    skill(
-        "SQL",
-        Work::Code,
-        "sql, postgres, postgresql, mysql, sqlite, select statement, database*",
-    ),
-    skill(
-        "shell scripts",
-        Work::Code,
-        "bash, shell, sh, shell script*, awk, sed, command line",
-    ),
-    skill(
-        "HTML and CSS",
-        Work::Code,
-        "html, .html, css, tailwind, web page, webpage",
-    ),
-    skill(
-        "regular expressions",
-        Work::Code,
-        "regex*, regular expression*, regexp",
-    ),
+    skill("SQL", Work::Code, "sql, postgres, postgresql, mysql, sqlite, select statement, database*"),
+    skill("shell scripts", Work::Code, "bash, shell, sh, shell script*, awk, sed, command line"),
+    skill("HTML and CSS", Work::Code, "html, .html, css, tailwind, web page, webpage"),
+    skill("regular expressions", Work::Code, "regex*, regular expression*, regexp"),
     skill(
         "programming",
         Work::Code,
@@ -308,11 +229,7 @@ static SKILLS: [Skill; 42] = [
         "code review, review this code, review the code, review my code, pull request, \
          unit test*, test cases, tests, test suite, security audit",
     ),
-    skill(
-        "operations",
-        Work::Code,
-        "docker*, kubernetes, terraform, ci/cd, github actions, nginx, ansible",
-    ),
+    skill("operations", Work::Code, "docker*, kubernetes, terraform, ci/cd, github actions, nginx, ansible"),
     skill(
         "statistics and data analysis",
         Work::Research,

@@ -11,20 +11,14 @@ use super::text::searchable;
 pub(super) fn stated_price(sentence: &str) -> Option<i64> {
     /// Between the word for paying and the amount nothing else may stand.
     const LINKS: [&str; 21] = [
-        "a", "about", "around", "at", "be", "for", "is", "it", "job", "limit", "max", "maximum",
-        "most", "of", "task", "the", "this", "to", "up", "will", "you",
+        "a", "about", "around", "at", "be", "for", "is", "it", "job", "limit", "max", "maximum", "most", "of", "task",
+        "the", "this", "to", "up", "will", "you",
     ];
     /// Amounts above the highest price are data ("a budget of $20,000"), not an offer.
     const HIGHEST: f64 = HIGHEST_CENTS as f64;
     // A comma or a bracket parts "count to 3, budget $15" as a full stop would.
-    let parted = sentence
-        .replace(", ", "; ")
-        .replace(" (", "; ")
-        .replace(" - ", "; ")
-        .replace(" – ", "; ");
-    let text = searchable(&parted)
-        .replace(" us dollars ", " dollars ")
-        .replace(" us$", " $");
+    let parted = sentence.replace(", ", "; ").replace(" (", "; ").replace(" - ", "; ").replace(" – ", "; ");
+    let text = searchable(&parted).replace(" us dollars ", " dollars ").replace(" us$", " $");
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
     let amounts = amounts(&words);
     // Several amounts are a list, and a list is data.
@@ -34,10 +28,7 @@ pub(super) fn stated_price(sentence: &str) -> Option<i64> {
     let before = &words[..amount.start];
     let linked = before.iter().rposition(|word| !LINKS.contains(word));
     let offered_before = linked.is_some_and(|at| offers(&before[..=at], amount.start - at <= 5));
-    let after = words[amount.end..]
-        .iter()
-        .take(4)
-        .fold(String::from(" "), |text, word| text + word + " ");
+    let after = words[amount.end..].iter().take(4).fold(String::from(" "), |text, word| text + word + " ");
     let offered_after = [
         " budget ",
         " is my budget ",
@@ -54,20 +45,10 @@ pub(super) fn stated_price(sentence: &str) -> Option<i64> {
         " on offer ",
     ];
     // "$5 off", "$12 to Bob", "$2 per row": someone else's money, or not the whole of it.
-    let other = [
-        " discount",
-        " each ",
-        " fee ",
-        " fine ",
-        " off ",
-        " per ",
-        " to ",
-    ];
+    let other = [" discount", " each ", " fee ", " fine ", " off ", " per ", " to "];
     let other = other.iter().any(|cue| after.starts_with(cue));
-    let offered =
-        !other && offered_before || offered_after.iter().any(|cue| after.starts_with(cue));
-    (offered && amount.cents.is_finite() && amount.cents <= HIGHEST)
-        .then_some(amount.cents.round() as i64)
+    let offered = !other && offered_before || offered_after.iter().any(|cue| after.starts_with(cue));
+    (offered && amount.cents.is_finite() && amount.cents <= HIGHEST).then_some(amount.cents.round() as i64)
 }
 
 /// Whether the words end in an offer: "my budget", "I'd pay", "reward".
@@ -76,33 +57,14 @@ fn offers(words: &[&str], near: bool) -> bool {
         return false;
     };
     let previous = earlier.last().copied().unwrap_or_default();
-    let any = |cues: &[&str], within: usize| {
-        earlier
-            .iter()
-            .rev()
-            .take(within)
-            .any(|word| cues.contains(word))
-    };
+    let any = |cues: &[&str], within: usize| earlier.iter().rev().take(within).any(|word| cues.contains(word));
     match *last {
         "budget" => matches!(
             previous,
-            "" | "my"
-                | "our"
-                | "the"
-                | "max"
-                | "maximum"
-                | "total"
-                | "job"
-                | "task"
-                | "your"
-                | ";"
-                | "with"
+            "" | "my" | "our" | "the" | "max" | "maximum" | "total" | "job" | "task" | "your" | ";" | "with"
         ),
         "pay" | "spend" => any(
-            &[
-                "i'd", "i'll", "we'd", "we'll", "will", "would", "can", "could", "willing",
-                "happy", "job", "task",
-            ],
+            &["i'd", "i'll", "we'd", "we'll", "will", "would", "can", "could", "willing", "happy", "job", "task"],
             3,
         ),
         "pays" => matches!(previous, "" | "this" | "it" | "job" | "task"),
@@ -131,32 +93,21 @@ fn amounts(words: &[&str]) -> Vec<Amount> {
         let upper = word.rsplit(['-', '–']).next().unwrap_or(word);
         let number = |text: &str| plain_number(text.trim_matches('$'));
         let found = if word.contains('$') {
-            number(upper).map(|dollars| {
-                (
-                    1 + usize::from(matches!(next, "usd" | "dollars")),
-                    dollars * 100.0,
-                )
-            })
+            number(upper).map(|dollars| (1 + usize::from(matches!(next, "usd" | "dollars")), dollars * 100.0))
         } else if *word == "usd" {
             number(next).map(|dollars| (2, dollars * 100.0))
         } else if let Some(joined) = word.strip_suffix("usd") {
             number(joined).map(|dollars| (1, dollars * 100.0))
         } else {
             match next {
-                "usd" | "dollars" | "dollar" | "bucks" => {
-                    number(upper).map(|dollars| (2, dollars * 100.0))
-                }
+                "usd" | "dollars" | "dollar" | "bucks" => number(upper).map(|dollars| (2, dollars * 100.0)),
                 "cents" => number(upper).map(|cents| (2, cents)),
                 _ => None,
             }
         };
         let (length, cents) = found.unwrap_or((1, -1.0));
         if cents >= 0.0 {
-            amounts.push(Amount {
-                start: at,
-                end: at + length,
-                cents,
-            });
+            amounts.push(Amount { start: at, end: at + length, cents });
         }
         at += length;
     }
@@ -165,11 +116,7 @@ fn amounts(words: &[&str]) -> Vec<Amount> {
         && high.start == low.end + 1
         && matches!(words[low.end], "to" | "-" | "–")
     {
-        return vec![Amount {
-            start: low.start,
-            end: high.end,
-            cents: high.cents,
-        }];
+        return vec![Amount { start: low.start, end: high.end, cents: high.cents }];
     }
     amounts
 }
@@ -178,21 +125,10 @@ fn amounts(words: &[&str]) -> Vec<Amount> {
 pub(super) fn plain_number(text: &str) -> Option<f64> {
     let plain = text.starts_with(|c: char| c.is_ascii_digit())
         && text.len() <= 12
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == ',' || c == '.');
+        && text.chars().all(|c| c.is_ascii_digit() || c == ',' || c == '.');
     // "7,50" and "12,30" are no thousands: people who write so do not mean dollars and cents for sure.
-    let grouped = text.split(',').skip(1).all(|group| {
-        group
-            .split('.')
-            .next()
-            .is_some_and(|digits| digits.len() == 3)
-    });
-    if plain && grouped {
-        text.replace(',', "").parse().ok()
-    } else {
-        None
-    }
+    let grouped = text.split(',').skip(1).all(|group| group.split('.').next().is_some_and(|digits| digits.len() == 3));
+    if plain && grouped { text.replace(',', "").parse().ok() } else { None }
 }
 
 /// The time limit in seconds that a sentence sets for the job, if it sets one.
@@ -254,27 +190,19 @@ pub(super) fn stated_time(sentence: &str) -> Option<i64> {
         "distance",
     ];
     let text = searchable(sentence);
-    let words: Vec<&str> = text
-        .split(' ')
-        .filter(|word| !word.is_empty() && *word != ";")
-        .collect();
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty() && *word != ";").collect();
     let has = |list: &[&str]| words.iter().any(|word| list.contains(word));
     words.iter().enumerate().find_map(|(at, word)| {
         let labelled = matches!(*word, "deadline" | "turnaround" | "timeframe")
             || *word == "limit" && at > 0 && words[at - 1] == "time";
-        let from = words[at + 1..]
-            .iter()
-            .position(|word| !TIME_LINKS.contains(word))
-            .map(|skipped| at + 1 + skipped)?;
+        let from =
+            words[at + 1..].iter().position(|word| !TIME_LINKS.contains(word)).map(|skipped| at + 1 + skipped)?;
         let (seconds, length) = duration(&words[from..])?;
         let ends = from + length == words.len();
         let set = match *word {
             _ if labelled => true,
             "within" => !has(&OTHERS) && (ends || at == 0 || has(&DELIVERY) || has(&ASKING)),
-            "in" => {
-                !has(&OTHERS) && has(&DELIVERY)
-                    || words[..at].ends_with(&["it"]) && ends && !has(&OTHERS)
-            }
+            "in" => !has(&OTHERS) && has(&DELIVERY) || words[..at].ends_with(&["it"]) && ends && !has(&OTHERS),
             "have" => at > 0 && words[at - 1] == "you" && !has(&OTHERS),
             _ => false,
         };
@@ -283,10 +211,8 @@ pub(super) fn stated_time(sentence: &str) -> Option<i64> {
 }
 
 /// What may stand between "within" or "deadline" and the duration.
-const TIME_LINKS: [&str; 14] = [
-    "a", "about", "at", "is", "less", "max", "maximum", "most", "of", "than", "the", "next",
-    "under", "to",
-];
+const TIME_LINKS: [&str; 14] =
+    ["a", "about", "at", "is", "less", "max", "maximum", "most", "of", "than", "the", "next", "under", "to"];
 
 /// A duration the words begin with, in seconds, and how many words it takes: `2 hours`, `90min`, `half an hour`.
 fn duration(words: &[&str]) -> Option<(i64, usize)> {
@@ -303,11 +229,7 @@ fn duration(words: &[&str]) -> Option<(i64, usize)> {
     }
     let unit = word(0).trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let (number, rest) = word(0).split_at(word(0).len() - unit.len());
-    let (unit, length) = if rest.is_empty() {
-        (word(1), 2)
-    } else {
-        (rest.trim_start_matches('-'), 1)
-    };
+    let (unit, length) = if rest.is_empty() { (word(1), 2) } else { (rest.trim_start_matches('-'), 1) };
     let seconds = plain_number(number)? * unit_seconds(unit)? as f64;
     (seconds > 0.0 && seconds < 1e9).then_some((seconds as i64, length))
 }
@@ -323,14 +245,8 @@ fn unit_seconds(word: &str) -> Option<i64> {
 }
 
 fn named_number(word: &str) -> Option<i64> {
-    let names = [
-        "an", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    ];
-    let at = if word == "one" {
-        Some(0)
-    } else {
-        names.iter().position(|name| *name == word)
-    };
+    let names = ["an", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let at = if word == "one" { Some(0) } else { names.iter().position(|name| *name == word) };
     at.and_then(|at| i64::try_from(at + 1).ok())
 }
 

@@ -34,38 +34,20 @@ fn criteria_of(prompt: &str) -> Vec<String> {
 #[test]
 fn titles_say_what_is_asked_without_the_manners() {
     let long = title_of(CSV);
-    assert_eq!(
-        long,
-        "Sum the amounts per customer in this CSV and return the result as CSV sorted by…"
-    );
+    assert_eq!(long, "Sum the amounts per customer in this CSV and return the result as CSV sorted by…");
     assert_eq!(title_of(ARTICLE), "Write a summary of at most 150 words");
-    assert_eq!(
-        title_of(ENDPOINT),
-        "Build a REST endpoint in Python (FastAPI) that validates e-mail addresses"
-    );
+    assert_eq!(title_of(ENDPOINT), "Build a REST endpoint in Python (FastAPI) that validates e-mail addresses");
     assert_eq!(title_of(LETTER), "Translate this letter into German");
     assert_eq!(title_of(BUG), "Fix this bug");
     assert_eq!(title_of(LOGO), "Design a logo for my bakery Crumb");
-    assert_eq!(
-        title_of("# Quarterly report\nMake it short."),
-        "Quarterly report"
-    );
-    assert_eq!(
-        title_of("Hey Bob, can you tell me the time in Tokyo, please?"),
-        "Tell me the time in Tokyo"
-    );
+    assert_eq!(title_of("# Quarterly report\nMake it short."), "Quarterly report");
+    assert_eq!(title_of("Hey Bob, can you tell me the time in Tokyo, please?"), "Tell me the time in Tokyo");
     assert_eq!(
         title_of("You are a helpful poet. I hope you are well. Write a [haiku](http://x.example)!"),
         "Write a haiku"
     );
-    assert_eq!(
-        title_of("Bitte übersetze den Text ins Englische."),
-        "Übersetze den Text ins Englische"
-    );
-    assert_eq!(
-        title_of("请把下面的文字翻译成英文"),
-        "请把下面的文字翻译成英文"
-    );
+    assert_eq!(title_of("Bitte übersetze den Text ins Englische."), "Übersetze den Text ins Englische");
+    assert_eq!(title_of("请把下面的文字翻译成英文"), "请把下面的文字翻译成英文");
     assert_eq!(
         title_of("Count the vowels in the following text: Write to me soon."),
         "Count the vowels in the following text"
@@ -78,113 +60,55 @@ fn a_title_is_never_empty_and_never_speaks_to_the_terminal() {
     assert_eq!(title_of(" \u{200b}\u{7}\n\u{202e}"), "Untitled job");
     assert_eq!(title_of("🎉"), "🎉");
     assert_eq!(title_of("{\"a\": 1}\n"), "{\"a\": 1}");
-    assert_eq!(
-        title_of("\u{202e}Count\u{7} \u{1b}[31mthe red words"),
-        "Count the red words"
-    );
+    assert_eq!(title_of("\u{202e}Count\u{7} \u{1b}[31mthe red words"), "Count the red words");
     assert_eq!(title_of(&"x".repeat(500)).chars().count(), 80);
 }
 
 #[test]
 fn the_description_is_the_prompt_trimmed() {
-    assert_eq!(
-        estimate("  Count to 3.\n ").description.as_deref(),
-        Some("Count to 3.")
-    );
+    assert_eq!(estimate("  Count to 3.\n ").description.as_deref(), Some("Count to 3."));
     assert_eq!(estimate(EMAIL).description.as_deref(), Some(EMAIL));
     assert_eq!(estimate(" \n").description, None);
 }
 
 #[test]
 fn requirements_name_the_skills_that_the_prompt_needs() {
-    assert_eq!(
-        requirements_of(CSV),
-        "Spreadsheets and CSV; arithmetic; sorting and cleaning data"
-    );
-    assert_eq!(
-        requirements_of(ENDPOINT),
-        "JSON; Python; programming; code review and testing"
-    );
+    assert_eq!(requirements_of(CSV), "Spreadsheets and CSV; arithmetic; sorting and cleaning data");
+    assert_eq!(requirements_of(ENDPOINT), "JSON; Python; programming; code review and testing");
     assert_eq!(requirements_of(LETTER), "Translation; German");
     assert_eq!(requirements_of(BUG), "Python; debugging");
-    assert_eq!(
-        requirements_of("Write a haiku about rain"),
-        "Creative writing"
-    );
-    assert_eq!(
-        requirements_of("Write a thank-you note to my neighbor"),
-        "Writing"
-    );
-    assert_eq!(
-        requirements_of("Write a C++ function; no C#."),
-        "C or C++; C# and .NET; programming"
-    );
-    assert_eq!(
-        requirements_of("Polish my French manicure, and trust the rusty gopher"),
-        ""
-    );
-    assert_eq!(
-        requirements_of("Total the third column.\na,b,1\nc,d,2\n"),
-        "Spreadsheets and CSV; arithmetic"
-    );
+    assert_eq!(requirements_of("Write a haiku about rain"), "Creative writing");
+    assert_eq!(requirements_of("Write a thank-you note to my neighbor"), "Writing");
+    assert_eq!(requirements_of("Write a C++ function; no C#."), "C or C++; C# and .NET; programming");
+    assert_eq!(requirements_of("Polish my French manicure, and trust the rusty gopher"), "");
+    assert_eq!(requirements_of("Total the third column.\na,b,1\nc,d,2\n"), "Spreadsheets and CSV; arithmetic");
 }
 
 #[test]
 fn criteria_are_the_demands_of_the_prompt() {
-    assert_eq!(
-        criteria_of(ARTICLE),
-        [
-            "Write a summary of at most 150 words",
-            "It must mention the cost per watt"
-        ]
-    );
+    assert_eq!(criteria_of(ARTICLE), ["Write a summary of at most 150 words", "It must mention the cost per watt"]);
     assert_eq!(
         criteria_of(ENDPOINT),
-        [
-            "Must return JSON with valid and reason",
-            "Unit tests with pytest",
-            "No network calls"
-        ]
+        ["Must return JSON with valid and reason", "Unit tests with pytest", "No network calls"]
     );
-    assert_eq!(
-        criteria_of(LOGO),
-        [
-            "At most 3 colors",
-            "It works in black and white",
-            "It is legible at 16px"
-        ]
-    );
+    assert_eq!(criteria_of(LOGO), ["At most 3 colors", "It works in black and white", "It is legible at 16px"]);
     assert_eq!(
         criteria_of("Name ten rivers. Requirements: by length; in English. Short."),
         ["By length", "In English", "Short"]
     );
+    assert_eq!(criteria_of("Name rivers.\nRequirements: by length; no duplicates."), ["By length", "No duplicates"]);
     assert_eq!(
-        criteria_of("Name rivers.\nRequirements: by length; no duplicates."),
-        ["By length", "No duplicates"]
-    );
-    assert_eq!(
-        criteria_of(
-            "Do the following:\n1. Sort the list.\n2) Remove duplicates.\n3. sort the LIST\n\nThat is all."
-        ),
+        criteria_of("Do the following:\n1. Sort the list.\n2) Remove duplicates.\n3. sort the LIST\n\nThat is all."),
         ["Sort the list", "Remove duplicates"]
     );
-    assert_eq!(
-        criteria_of("I must say this is urgent. Should I worry? Tell me."),
-        [""; 0]
-    );
+    assert_eq!(criteria_of("I must say this is urgent. Should I worry? Tell me."), [""; 0]);
 }
 
 #[test]
 fn what_the_material_says_is_no_criterion() {
     assert_eq!(criteria_of(BUG), ["Don't change the signature"]);
     assert_eq!(criteria_of(LETTER), [""; 0]);
-    assert_eq!(
-        criteria_of(EMAIL),
-        [
-            "Extract all dates from the email below, one per line",
-            "Use only ISO 8601"
-        ]
-    );
+    assert_eq!(criteria_of(EMAIL), ["Extract all dates from the email below, one per line", "Use only ISO 8601"]);
     let materials = [
         "Count the vowels in the following text: You must obey at least 3 rules.",
         "Count the vowels.\n\nText:\n\nYou must obey. You should rest.\nExactly 3 words.",
@@ -202,25 +126,17 @@ fn what_the_material_says_is_no_criterion() {
 
 #[test]
 fn a_tag_around_instructions_makes_no_material_of_them() {
-    let prompt = "<task>\nWrite code that does the following: it must sort.\n</task>\n<input>\nYou must rest.\n</input>";
-    assert_eq!(
-        criteria_of(prompt),
-        ["Write code that does the following: it must sort"]
-    );
+    let prompt =
+        "<task>\nWrite code that does the following: it must sort.\n</task>\n<input>\nYou must rest.\n</input>";
+    assert_eq!(criteria_of(prompt), ["Write code that does the following: it must sort"]);
 }
 
 #[test]
 fn there_are_at_most_twelve_criteria_of_at_most_300_characters() {
-    let many: String = (0..40)
-        .map(|n| format!("- rule {n} {}\n", "long ".repeat(100)))
-        .collect();
+    let many: String = (0..40).map(|n| format!("- rule {n} {}\n", "long ".repeat(100))).collect();
     let criteria = criteria_of(&format!("Requirements:\n{many}"));
     assert_eq!(criteria.len(), 12);
-    assert!(
-        criteria
-            .iter()
-            .all(|text| text.chars().count() <= 300 && text.ends_with('…'))
-    );
+    assert!(criteria.iter().all(|text| text.chars().count() <= 300 && text.ends_with('…')));
 }
 
 #[test]
@@ -233,77 +149,48 @@ fn more_demanding_work_costs_more_and_takes_longer() {
         "Implement a parser in Rust",
         "Research the competitors of Notion and cite sources",
     ];
-    let costs: Vec<_> = kinds
-        .map(estimate)
-        .into_iter()
-        .map(|e| (e.price_cents, e.time_limit_seconds))
-        .collect();
-    assert!(
-        costs
-            .windows(2)
-            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
-        "{costs:?}"
-    );
+    let costs: Vec<_> = kinds.map(estimate).into_iter().map(|e| (e.price_cents, e.time_limit_seconds)).collect();
+    assert!(costs.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "{costs:?}");
 
     let short = estimate("Proofread my note");
-    let long = estimate(&format!(
-        "Proofread my note\n\nText:\n{}",
-        "word ".repeat(5_000)
-    ));
-    assert!(
-        long.price_cents >= short.price_cents + 900
-            && long.time_limit_seconds > short.time_limit_seconds
-    );
+    let long = estimate(&format!("Proofread my note\n\nText:\n{}", "word ".repeat(5_000)));
+    assert!(long.price_cents >= short.price_cents + 900 && long.time_limit_seconds > short.time_limit_seconds);
     let essay = estimate("Write an essay of 2,000 words");
     assert!(essay.price_cents > estimate("Write an essay of 200 words").price_cents);
-    assert_eq!(
-        estimate("Count the words of this Python research article").price_cents,
-        150
-    );
+    assert_eq!(estimate("Count the words of this Python research article").price_cents, 150);
 }
 
 #[test]
 fn the_basis_says_why_and_that_the_board_is_public() {
     let basis = estimate(CSV).basis;
-    let reason = "Price $3.00: as the prompt says. Time 12 min: short data task (about 27 words of input, 1 criterion).";
+    let reason =
+        "Price $3.00: as the prompt says. Time 12 min: short data task (about 27 words of input, 1 criterion).";
     assert!(basis.starts_with(reason), "{basis}");
     let basis = estimate("Research tea; cite at least 3 sources.").basis;
-    assert!(basis.starts_with("Price $8.50: short research task (about 7 words of input, 1 criterion). Time 1 h 32 min: same."), "{basis}");
     assert!(
-        basis.ends_with("Title and description are public on the board."),
+        basis.starts_with(
+            "Price $8.50: short research task (about 7 words of input, 1 criterion). Time 1 h 32 min: same."
+        ),
         "{basis}"
     );
+    assert!(basis.ends_with("Title and description are public on the board."), "{basis}");
 }
 
 /// What holds for every prompt.
 fn check(prompt: &str) -> Result<(), TestCaseError> {
     let made = estimate(prompt);
     let clean = |text: &str| {
-        !text.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
-            && text == text.trim()
+        !text.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)) && text == text.trim()
     };
-    prop_assert!(
-        (1..=80).contains(&made.title.chars().count()),
-        "{:?}",
-        made.title
-    );
+    prop_assert!((1..=80).contains(&made.title.chars().count()), "{:?}", made.title);
     prop_assert!(clean(&made.title), "{:?}", made.title);
     prop_assert!(made.criteria.len() <= 12);
     for criterion in &made.criteria {
-        prop_assert!(
-            (2..=300).contains(&criterion.chars().count()) && clean(criterion),
-            "{criterion:?}"
-        );
+        prop_assert!((2..=300).contains(&criterion.chars().count()) && clean(criterion), "{criterion:?}");
     }
-    prop_assert!(
-        (100..=100_000).contains(&made.price_cents)
-            && (60..=86_400).contains(&made.time_limit_seconds)
-    );
+    prop_assert!((100..=100_000).contains(&made.price_cents) && (60..=86_400).contains(&made.time_limit_seconds));
     prop_assert!(made.basis.contains("No model is configured") && clean(&made.basis));
-    prop_assert_eq!(
-        made.description.as_deref().unwrap_or_default(),
-        prompt.trim()
-    );
+    prop_assert_eq!(made.description.as_deref().unwrap_or_default(), prompt.trim());
     prop_assert_eq!(&estimate(prompt), &made);
     Ok(())
 }

@@ -8,11 +8,7 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
     let (mut start, mut open, mut quoted) = (0, false, 0);
     for (at, piece) in text.split_sentence_bound_indices() {
         for letter in piece.chars().filter(|c| matches!(c, '"' | '“' | '”')) {
-            open = if letter == '"' {
-                !open
-            } else {
-                letter == '“'
-            };
+            open = if letter == '"' { !open } else { letter == '“' };
         }
         let end = at + piece.len();
         let abbreviated = ["e.g.", "i.e.", "etc.", "vs.", "Mr.", "Mrs.", "Dr.", "No."]
@@ -34,22 +30,14 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
 /// A text for searching: lower case, quotations left out, words between single blanks on all sides.
 pub(super) fn searchable(text: &str) -> String {
     let mut words = String::from(" ");
-    for chunk in without_quotations(text)
-        .to_lowercase()
-        .replace('\u{2019}', "'")
-        .split_whitespace()
-    {
+    for chunk in without_quotations(text).to_lowercase().replace('\u{2019}', "'").split_whitespace() {
         let word = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && !"$.".contains(c));
         let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && !"+#$%".contains(c));
         if word.is_empty() {
             continue;
         }
         words.push_str(word);
-        words.push_str(if chunk.ends_with([';', '!', '?']) {
-            " ; "
-        } else {
-            " "
-        });
+        words.push_str(if chunk.ends_with([';', '!', '?']) { " ; " } else { " " });
     }
     words
 }
@@ -73,14 +61,8 @@ fn without_quotations(text: &str) -> String {
 
 /// A line without control characters, direction overrides, doubled blanks and Markdown emphasis.
 pub(super) fn clean(text: &str) -> String {
-    let harmless: String = without_escapes(text)
-        .chars()
-        .map(|c| if is_hostile(c) { ' ' } else { c })
-        .collect();
-    let plain = harmless
-        .replace("**", "")
-        .replace("~~", "")
-        .replace('`', "");
+    let harmless: String = without_escapes(text).chars().map(|c| if is_hostile(c) { ' ' } else { c }).collect();
+    let plain = harmless.replace("**", "").replace("~~", "").replace('`', "");
     let plain = unlink(&plain);
     let mut line = String::with_capacity(plain.len());
     for word in plain.split_whitespace() {
@@ -108,14 +90,8 @@ fn without_escapes(text: &str) -> String {
 
 /// `*word*` is emphasis; a lone star or `*.csv` is not.
 fn unstar(word: &str) -> &str {
-    let inner = word
-        .strip_prefix('*')
-        .filter(|inner| inner.starts_with(char::is_alphanumeric))
-        .unwrap_or(word);
-    inner
-        .strip_suffix('*')
-        .filter(|inner| inner.ends_with(char::is_alphanumeric))
-        .unwrap_or(inner)
+    let inner = word.strip_prefix('*').filter(|inner| inner.starts_with(char::is_alphanumeric)).unwrap_or(word);
+    inner.strip_suffix('*').filter(|inner| inner.ends_with(char::is_alphanumeric)).unwrap_or(inner)
 }
 
 /// `[text](address)` becomes the text.
@@ -157,12 +133,8 @@ pub(super) fn shortened(text: &str, longest: usize) -> String {
         end = at + grapheme.len();
     }
     let cut = &text[..end];
-    let word_end = if text[end..].starts_with(' ') {
-        end
-    } else {
-        cut.rfind(' ').filter(|at| *at * 2 > end).unwrap_or(end)
-    };
-    let kept =
-        cut[..word_end].trim_end_matches(|c: char| c.is_whitespace() || ",;:-–(".contains(c));
+    let word_end =
+        if text[end..].starts_with(' ') { end } else { cut.rfind(' ').filter(|at| *at * 2 > end).unwrap_or(end) };
+    let kept = cut[..word_end].trim_end_matches(|c: char| c.is_whitespace() || ",;:-–(".contains(c));
     format!("{kept}…")
 }

@@ -15,14 +15,9 @@ const UNTITLED: &str = "Untitled job";
 
 /// The first sentence that asks for something, else the first that says something, else anything visible.
 pub(super) fn title(reading: &Reading) -> String {
-    let headed = reading
-        .blocks
-        .iter()
-        .find(|block| block.kind != Kind::Material)
-        .filter(|block| block.kind == Kind::Heading);
-    if let Some(heading) = headed
-        .map(|block| bare(&block.text))
-        .filter(|text| says_something(text) && !is_label(text))
+    let headed =
+        reading.blocks.iter().find(|block| block.kind != Kind::Material).filter(|block| block.kind == Kind::Heading);
+    if let Some(heading) = headed.map(|block| bare(&block.text)).filter(|text| says_something(text) && !is_label(text))
     {
         return shortened(&heading, LONGEST);
     }
@@ -33,56 +28,32 @@ pub(super) fn title(reading: &Reading) -> String {
         .take(SENTENCES)
         .collect();
     let asking = candidates.iter().find(|text| asks(text));
-    let chosen = asking
-        .or_else(|| candidates.iter().find(|text| !is_introduction(text)))
-        .or(candidates.first());
+    let chosen = asking.or_else(|| candidates.iter().find(|text| !is_introduction(text))).or(candidates.first());
     let anything = || {
-        reading
-            .blocks
-            .iter()
-            .map(|block| clean(&block.text))
-            .find(|text| text.contains(|c: char| !c.is_whitespace()))
+        reading.blocks.iter().map(|block| clean(&block.text)).find(|text| text.contains(|c: char| !c.is_whitespace()))
     };
-    let title = chosen
-        .map(|text| bare(text))
-        .or_else(anything)
-        .map(|text| shortened(&text, LONGEST));
-    title
-        .filter(|title| !title.is_empty())
-        .unwrap_or_else(|| UNTITLED.to_owned())
+    let title = chosen.map(|text| bare(text)).or_else(anything).map(|text| shortened(&text, LONGEST));
+    title.filter(|title| !title.is_empty()).unwrap_or_else(|| UNTITLED.to_owned())
 }
 
 fn says_something(text: &str) -> bool {
     let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
     let words = text.split_whitespace().count();
-    let wide = text
-        .chars()
-        .any(|c| c.is_alphabetic() && u32::from(c) >= 0x2E80);
-    let manners = GREETINGS
-        .iter()
-        .chain(&MANNERS)
-        .chain(&ENDINGS)
-        .any(|phrase| phrase.eq_ignore_ascii_case(text));
+    let wide = text.chars().any(|c| c.is_alphabetic() && u32::from(c) >= 0x2E80);
+    let manners = GREETINGS.iter().chain(&MANNERS).chain(&ENDINGS).any(|phrase| phrase.eq_ignore_ascii_case(text));
     !manners && (words >= 2 && letters >= 4 || wide && letters >= 2)
 }
 
 /// A word over a section, or a sentence that only leads to a list.
 fn is_label(text: &str) -> bool {
     let words = searchable(text);
-    let label = words
-        .trim()
-        .trim_start_matches("the ")
-        .trim_start_matches("your ");
+    let label = words.trim().trim_start_matches("the ").trim_start_matches("your ");
     LABELS.contains(&label)
 }
 
 fn is_introduction(text: &str) -> bool {
     let words = searchable(text);
-    INTRODUCTIONS.iter().any(|start| {
-        words
-            .strip_prefix(' ')
-            .is_some_and(|words| words.starts_with(start))
-    })
+    INTRODUCTIONS.iter().any(|start| words.strip_prefix(' ').is_some_and(|words| words.starts_with(start)))
 }
 
 fn asks(text: &str) -> bool {
@@ -90,17 +61,9 @@ fn asks(text: &str) -> bool {
     let first = words.split(' ').nth(1).unwrap_or_default();
     let politely = searchable(text);
     VERBS.contains(&first)
-        || [
-            " please ",
-            " could you ",
-            " can you ",
-            " would you ",
-            " need you to ",
-            " want you to ",
-            " like you to ",
-        ]
-        .iter()
-        .any(|cue| politely.contains(cue))
+        || [" please ", " could you ", " can you ", " would you ", " need you to ", " want you to ", " like you to "]
+            .iter()
+            .any(|cue| politely.contains(cue))
 }
 
 const LABELS: [&str; 36] = [

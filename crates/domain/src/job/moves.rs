@@ -6,7 +6,6 @@ use super::step::Step;
 use super::{Attempt, Finished, Job, Sight, State, Submission, Verdict, Verification, Worker};
 use crate::action::{Posting, Review};
 use crate::change::{Mover, Outcome};
-use crate::limits;
 use crate::policy::COOL_DOWN_SECONDS;
 use crate::{
     Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, Policy, Reason, Rejection, Task, TaskKind, Timestamp,
@@ -22,7 +21,6 @@ pub(crate) struct Moment<'a> {
 
 /// A sender posts a job: paid at once if the wallet has enough, else kept until it is paid.
 pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Moment<'_>) -> Result<Change, Rejection> {
-    posting.check()?;
     let enough = wallet >= posting.price;
     let job = Job {
         id: at.ids.job(),
@@ -72,7 +70,9 @@ impl Job {
     pub(crate) fn cancel(mut self, actor: UserId, at: &mut Moment<'_>) -> Result<Change, Rejection> {
         self.only_sender(actor)?;
         match self.state {
-            State::Verified(_) | State::Failed(_) | State::Cancelled(_) => Ok(Change::none(Answer::Job(Arc::new(self)))),
+            State::Verified(_) | State::Failed(_) | State::Cancelled(_) => {
+                Ok(Change::none(Answer::Job(Arc::new(self))))
+            }
             State::Accepted(_) | State::Submitted(..) if self.cancellation_requested => {
                 Ok(Change::none(Answer::Job(Arc::new(self))))
             }
@@ -155,7 +155,6 @@ impl Job {
 
     /// The receiver gives up.
     pub(crate) fn fail(self, actor: UserId, reason: Option<&str>, at: &mut Moment<'_>) -> Result<Change, Rejection> {
-        limits::optional_text("reason", reason, limits::PROSE)?;
         let attempt = self.received_by(actor)?;
         if attempt.deadline_at <= at.now {
             return Err(Rejection::DeadlinePassed);
@@ -174,7 +173,6 @@ impl Job {
 
     /// The sender decides about a submission.
     pub(crate) fn review(self, actor: UserId, review: &Review, at: &mut Moment<'_>) -> Result<Change, Rejection> {
-        review.check()?;
         self.only_sender(actor)?;
         if !matches!(self.state, State::Submitted(..)) {
             return Err(self.is_not("submitted"));

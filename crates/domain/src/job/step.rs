@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Attempt, Job, Offer, State, Submission, Verification, Worker};
-use crate::change::{AttemptRecord, Mover, Moved, Outcome};
+use crate::change::{AttemptRecord, Moved, Mover, Outcome};
 use crate::{Account, Answer, Cents, Change, Event, EventKind, Ids, Reason, Task, Timestamp, Transfer, Write};
 
 /// A job on its way from one state to the next.
@@ -97,8 +97,18 @@ impl Step {
 
     fn finish(self, kind: EventKind, by: Mover, write: fn(Arc<Job>) -> Write) -> Change {
         let Self { job, now, timer_before, worker, attempt, reason, moved, mut writes } = self;
-        let event =
-            Event { job: job.id, n: job.version, at: now, kind, by, status: job.status(), worker, attempt, reason, moved };
+        let event = Event {
+            job: job.id,
+            n: job.version,
+            at: now,
+            kind,
+            by,
+            status: job.status(),
+            worker,
+            attempt,
+            reason,
+            moved,
+        };
         let timer = job.timer();
         if timer != timer_before {
             writes.extend(timer_before.map(Write::Unschedule));

@@ -106,23 +106,14 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             number(self.slots.len() - 1)
         });
         let counts = weighted_counts(text);
-        let length = counts
-            .values()
-            .fold(0, |sum: u32, count| sum.saturating_add(*count));
-        let mut places: Vec<Place> = counts
-            .into_iter()
-            .map(|(term, count)| self.post(&term, Posting { slot, count }))
-            .collect();
+        let length = counts.values().fold(0, |sum: u32, count| sum.saturating_add(*count));
+        let mut places: Vec<Place> =
+            counts.into_iter().map(|(term, count)| self.post(&term, Posting { slot, count })).collect();
         places.sort_unstable_by_key(|place| place.term);
         self.total_length += u64::from(length);
         self.by_id.insert(id.clone(), slot);
         self.by_age.insert((queued_at_micros, id.clone()), slot);
-        self.slots[slot as usize] = Some(Job {
-            id,
-            queued_at_micros,
-            length,
-            places: places.into(),
-        });
+        self.slots[slot as usize] = Some(Job { id, queued_at_micros, length, places: places.into() });
     }
 
     /// Forgets a job that is no longer queued; says whether it was there.
@@ -130,9 +121,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let Some(slot) = self.by_id.remove(id) else {
             return false;
         };
-        let job = self.slots[slot as usize]
-            .take()
-            .expect("an id leads to a filled slot");
+        let job = self.slots[slot as usize].take().expect("an id leads to a filled slot");
         self.by_age.remove(&(job.queued_at_micros, job.id));
         for place in &job.places {
             self.unpost(*place);
@@ -161,24 +150,13 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     ///
     /// Jobs that share no term with it follow by age, oldest first; without a personality that is
     /// the whole order. Equal scores go by age, then by id.
-    pub fn best(
-        &self,
-        personality: Option<&str>,
-        k: usize,
-        skip: impl Fn(&Id) -> bool,
-    ) -> Vec<Ranked<Id>> {
+    pub fn best(&self, personality: Option<&str>, k: usize, skip: impl Fn(&Id) -> bool) -> Vec<Ranked<Id>> {
         let (scores, matched) = self.scores(personality.unwrap_or_default());
         let mut best = self.top(&scores, &matched, k, &skip);
-        let others = self.by_age.iter().filter(|(_, slot)| {
-            scores
-                .get(**slot as usize)
-                .is_none_or(|score| *score == 0.0)
-        });
+        let others =
+            self.by_age.iter().filter(|(_, slot)| scores.get(**slot as usize).is_none_or(|score| *score == 0.0));
         let others = others.map(|((_, id), _)| id).filter(|id| !skip(id));
-        best.extend(others.take(k - best.len()).map(|id| Ranked {
-            id: id.clone(),
-            score: 0.0,
-        }));
+        best.extend(others.take(k - best.len()).map(|id| Ranked { id: id.clone(), score: 0.0 }));
         best
     }
 
@@ -208,34 +186,22 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
                 if *score == 0.0 {
                     matched.push(posting.slot);
                 }
-                *score += rarity * count * (K1 + 1.0)
-                    / (count + K1 * (1.0 - B + B * length / average_length));
+                *score += rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average_length));
             }
         }
         (scores, matched)
     }
 
     /// The `k` best of the matched slots, in order. The heap keeps the worst of them on top.
-    fn top(
-        &self,
-        scores: &[f64],
-        matched: &[u32],
-        k: usize,
-        skip: &impl Fn(&Id) -> bool,
-    ) -> Vec<Ranked<Id>> {
+    fn top(&self, scores: &[f64], matched: &[u32], k: usize, skip: &impl Fn(&Id) -> bool) -> Vec<Ranked<Id>> {
         let mut heap: BinaryHeap<Candidate<'_, Id>> = BinaryHeap::new();
         if k == 0 {
             return Vec::new();
         }
         for slot in matched {
-            let candidate = Candidate {
-                score: scores[*slot as usize],
-                job: self.job(*slot),
-            };
+            let candidate = Candidate { score: scores[*slot as usize], job: self.job(*slot) };
             let full = heap.len() >= k;
-            if full && heap.peek().is_some_and(|worst| candidate >= *worst)
-                || skip(&candidate.job.id)
-            {
+            if full && heap.peek().is_some_and(|worst| candidate >= *worst) || skip(&candidate.job.id) {
                 continue;
             }
             if full {
@@ -244,18 +210,11 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             heap.push(candidate);
         }
         let sorted = heap.into_sorted_vec().into_iter();
-        sorted
-            .map(|candidate| Ranked {
-                id: candidate.job.id.clone(),
-                score: candidate.score,
-            })
-            .collect()
+        sorted.map(|candidate| Ranked { id: candidate.job.id.clone(), score: candidate.score }).collect()
     }
 
     fn job(&self, slot: u32) -> &Job<Id> {
-        self.slots[slot as usize]
-            .as_ref()
-            .expect("a posting leads to a filled slot")
+        self.slots[slot as usize].as_ref().expect("a posting leads to a filled slot")
     }
 
     /// Adds a posting to a term's list and says where it stands.
@@ -266,18 +225,12 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         };
         let postings = &mut self.terms[term as usize].postings;
         postings.push(posting);
-        Place {
-            term,
-            position: number(postings.len() - 1),
-        }
+        Place { term, position: number(postings.len() - 1) }
     }
 
     fn number_term(&mut self, text: &str) -> u32 {
         let text: Arc<str> = text.into();
-        let fresh = Term {
-            text: Arc::clone(&text),
-            postings: Vec::new(),
-        };
+        let fresh = Term { text: Arc::clone(&text), postings: Vec::new() };
         let term = match self.free_terms.pop() {
             Some(term) => {
                 self.terms[term as usize] = fresh;
@@ -298,13 +251,8 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let Term { text, postings } = &mut self.terms[term as usize];
         postings.swap_remove(position as usize);
         if let Some(moved) = postings.get(position as usize) {
-            let job = self.slots[moved.slot as usize]
-                .as_mut()
-                .expect("a posting leads to a filled slot");
-            let at = job
-                .places
-                .binary_search_by_key(&term, |place| place.term)
-                .expect("a job knows each of its terms");
+            let job = self.slots[moved.slot as usize].as_mut().expect("a posting leads to a filled slot");
+            let at = job.places.binary_search_by_key(&term, |place| place.term).expect("a job knows each of its terms");
             job.places[at].position = position;
         }
         if postings.is_empty() {
@@ -331,26 +279,14 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         assert_eq!(living.len(), self.by_age.len());
         assert_eq!(self.slots.len(), living.len() + self.free_slots.len());
         assert_eq!(self.terms.len(), self.numbers.len() + self.free_terms.len());
-        assert_eq!(
-            self.total_length,
-            living.iter().map(|job| u64::from(job.length)).sum::<u64>()
-        );
+        assert_eq!(self.total_length, living.iter().map(|job| u64::from(job.length)).sum::<u64>());
         let places: usize = living.iter().map(|job| job.places.len()).sum();
-        assert_eq!(
-            places,
-            self.terms
-                .iter()
-                .map(|term| term.postings.len())
-                .sum::<usize>()
-        );
+        assert_eq!(places, self.terms.iter().map(|term| term.postings.len()).sum::<usize>());
         for (id, slot) in &self.by_id {
             let job = self.job(*slot);
             assert!(job.id == *id && job.places.is_sorted_by_key(|place| place.term));
             for place in &job.places {
-                assert_eq!(
-                    self.terms[place.term as usize].postings[place.position as usize].slot,
-                    *slot
-                );
+                assert_eq!(self.terms[place.term as usize].postings[place.position as usize].slot, *slot);
             }
         }
     }
@@ -366,9 +302,7 @@ impl<Id: Ord> Ord for Candidate<'_, Id> {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_score = other.score.total_cmp(&self.score);
         let by_age = self.job.queued_at_micros.cmp(&other.job.queued_at_micros);
-        by_score
-            .then(by_age)
-            .then_with(|| self.job.id.cmp(&other.job.id))
+        by_score.then(by_age).then_with(|| self.job.id.cmp(&other.job.id))
     }
 }
 

@@ -18,12 +18,7 @@ pub fn terms(text: &str) -> Vec<String> {
         if let Some(name) = technical_name(chunk) {
             terms.push(name);
         } else {
-            terms.extend(
-                chunk
-                    .unicode_words()
-                    .flat_map(parts)
-                    .filter_map(|word| term(word, &stemmer)),
-            );
+            terms.extend(chunk.unicode_words().flat_map(parts).filter_map(|word| term(word, &stemmer)));
         }
     }
     terms
@@ -34,8 +29,7 @@ fn parts(word: &str) -> impl Iterator<Item = &str> {
     let dotted = word.contains('.') && word.contains(char::is_alphabetic);
     let separator = if dotted { '.' } else { '\0' };
     // What is left of "e.g." are single letters, which are no words.
-    word.split(separator)
-        .filter(move |part| !dotted || part.chars().nth(1).is_some())
+    word.split(separator).filter(move |part| !dotted || part.chars().nth(1).is_some())
 }
 
 /// The term of one word, or none where the word says nothing.
@@ -48,11 +42,7 @@ fn term(word: &str, stemmer: &Stemmer) -> Option<String> {
         return None;
     }
     // The stemmer's rules are English; letters it does not know are another language's.
-    if word.is_ascii() {
-        Some(stemmer.stem(&word).into_owned())
-    } else {
-        Some(word)
-    }
+    if word.is_ascii() { Some(stemmer.stem(&word).into_owned()) } else { Some(word) }
 }
 
 /// The name in a run of characters without blanks, where a word splitter would tear it apart.
@@ -69,8 +59,7 @@ fn technical_name(chunk: &str) -> Option<String> {
 
 fn is_technical(name: &str) -> bool {
     let letters = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic());
-    let alphanumeric =
-        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let alphanumeric = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
     if WHOLE.contains(&name) {
         return true;
     }
@@ -78,12 +67,9 @@ fn is_technical(name: &str) -> bool {
         return language.len() <= 3 && letters(language);
     }
     if let Some(rest) = name.strip_prefix('.') {
-        return rest.len() <= 5
-            && alphanumeric(rest)
-            && rest.starts_with(|c: char| c.is_ascii_alphabetic());
+        return rest.len() <= 5 && alphanumeric(rest) && rest.starts_with(|c: char| c.is_ascii_alphabetic());
     }
-    name.rsplit_once('.')
-        .is_some_and(|(stem, end)| alphanumeric(stem) && matches!(end, "js" | "net" | "io"))
+    name.rsplit_once('.').is_some_and(|(stem, end)| alphanumeric(stem) && matches!(end, "js" | "net" | "io"))
 }
 
 /// Names with a slash, a hyphen or an ampersand inside.
@@ -108,19 +94,17 @@ const WHOLE: [&str; 16] = [
 
 /// English words that tell no job from another, sorted. `go`, `c` and `r` are languages and stay.
 const STOP_WORDS: [&str; 148] = [
-    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are",
-    "aren't", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both",
-    "but", "by", "can", "can't", "cannot", "could", "couldn't", "did", "didn't", "do", "does",
-    "doesn't", "doing", "don't", "down", "during", "each", "etc", "ever", "few", "for", "from",
-    "further", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how",
-    "i", "i'd", "i'll", "i'm", "i've", "if", "in", "into", "is", "isn't", "it", "it's", "its",
-    "itself", "just", "kindly", "let", "like", "me", "more", "most", "must", "my", "myself", "no",
-    "nor", "not", "of", "off", "on", "once", "only", "or", "other", "our", "ours", "out", "over",
-    "own", "please", "same", "shall", "she", "should", "so", "some", "such", "than", "thank",
-    "thanks", "that", "that's", "the", "their", "theirs", "them", "then", "there", "these", "they",
-    "this", "those", "through", "to", "too", "under", "until", "up", "us", "very", "was", "we",
-    "we'll", "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will",
-    "with", "won't", "would", "you", "you'll", "you're", "your", "yours",
+    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "aren't", "as", "at",
+    "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "can't", "cannot",
+    "could", "couldn't", "did", "didn't", "do", "does", "doesn't", "doing", "don't", "down", "during", "each", "etc",
+    "ever", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his",
+    "how", "i", "i'd", "i'll", "i'm", "i've", "if", "in", "into", "is", "isn't", "it", "it's", "its", "itself", "just",
+    "kindly", "let", "like", "me", "more", "most", "must", "my", "myself", "no", "nor", "not", "of", "off", "on",
+    "once", "only", "or", "other", "our", "ours", "out", "over", "own", "please", "same", "shall", "she", "should",
+    "so", "some", "such", "than", "thank", "thanks", "that", "that's", "the", "their", "theirs", "them", "then",
+    "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "us", "very", "was",
+    "we", "we'll", "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "won't",
+    "would", "you", "you'll", "you're", "your", "yours",
 ];
 
 #[cfg(test)]
@@ -134,10 +118,7 @@ mod tests {
 
     #[test]
     fn words_are_lower_cased_and_lose_their_endings() {
-        assert_eq!(
-            terms("Sorting, SORTED and sorts!"),
-            ["sort", "sort", "sort"]
-        );
+        assert_eq!(terms("Sorting, SORTED and sorts!"), ["sort", "sort", "sort"]);
         assert_eq!(terms("the translations of it"), ["translat"]);
         assert_eq!(terms("don't you’ll the"), [""; 0]);
     }
@@ -145,45 +126,24 @@ mod tests {
     #[test]
     fn technical_names_stay_whole() {
         let text = "(C++), C#; .NET, Node.js and CI/CD. Objective-C; I know scikit-learn.";
-        assert_eq!(
-            terms(text),
-            [
-                "c++",
-                "c#",
-                ".net",
-                "node.js",
-                "ci/cd",
-                "objective-c",
-                "know",
-                "scikit-learn"
-            ]
-        );
+        assert_eq!(terms(text), ["c++", "c#", ".net", "node.js", "ci/cd", "objective-c", "know", "scikit-learn"]);
         assert_eq!(terms("C and R, Go"), ["c", "r", "go"]);
     }
 
     #[test]
     fn sentence_punctuation_is_no_technical_name() {
-        assert_eq!(
-            terms("end.Start a+b and/or x, e.g. 3.14"),
-            ["end", "start", "b", "x", "3.14"]
-        );
+        assert_eq!(terms("end.Start a+b and/or x, e.g. 3.14"), ["end", "start", "b", "x", "3.14"]);
     }
 
     #[test]
     fn other_scripts_are_words_too() {
-        assert_eq!(
-            terms("Übersetzung ins Englische"),
-            ["übersetzung", "in", "englisch"]
-        );
+        assert_eq!(terms("Übersetzung ins Englische"), ["übersetzung", "in", "englisch"]);
         assert_eq!(terms("Привет МИР"), ["привет", "мир"]);
         assert_eq!(terms("数据 🎉 -- ***"), ["数", "据"]);
     }
 
     #[test]
     fn encoded_noise_is_left_out() {
-        assert_eq!(
-            terms(&format!("key {} end", "Ab1".repeat(100))),
-            ["key", "end"]
-        );
+        assert_eq!(terms(&format!("key {} end", "Ab1".repeat(100))), ["key", "end"]);
     }
 }

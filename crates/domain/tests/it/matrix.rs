@@ -28,9 +28,21 @@ impl Scene {
 /// A scene for each state, and one more where a state behaves in two ways.
 fn scenes() -> Vec<Scene> {
     let names = [
-        "pending_payment", "pending_payment, topped up", "queued", "held", "held, hold over", "accepted", "accepted, cancellation requested",
-        "accepted, last attempt", "accepted, deadline over", "submitted", "submitted, cancellation requested",
-        "submitted, last attempt", "verified", "failed", "cancelled",
+        "pending_payment",
+        "pending_payment, topped up",
+        "queued",
+        "held",
+        "held, hold over",
+        "accepted",
+        "accepted, cancellation requested",
+        "accepted, last attempt",
+        "accepted, deadline over",
+        "submitted",
+        "submitted, cancellation requested",
+        "submitted, last attempt",
+        "verified",
+        "failed",
+        "cancelled",
     ];
     names.into_iter().map(scene).collect()
 }
@@ -63,7 +75,13 @@ fn scene(name: &'static str) -> Scene {
 fn work(scene: &mut Scene) {
     let (job, sender, worker, name) = (scene.job, scene.sender, scene.worker, scene.name);
     let claim = Action::Claim { agent: None, job };
-    let before = if name.ends_with("last attempt") { 2 } else if name == "failed" { 3 } else { 0 };
+    let before = if name.ends_with("last attempt") {
+        2
+    } else if name == "failed" {
+        3
+    } else {
+        0
+    };
     for _ in 0..before {
         scene.act(worker, claim.clone());
         scene.act(worker, Action::Accept(job));
@@ -133,7 +151,12 @@ fn every_state_and_every_action() {
     let mut table = String::new();
     for scene in scenes() {
         let _ = writeln!(table, "{}", scene.name);
-        let users = [("sender", scene.sender), ("worker", scene.worker), ("presented", scene.presented), ("stranger", scene.stranger)];
+        let users = [
+            ("sender", scene.sender),
+            ("worker", scene.worker),
+            ("presented", scene.presented),
+            ("stranger", scene.stranger),
+        ];
         for (name, action) in actions(scene.job) {
             let row: Vec<String> = users
                 .iter()
@@ -149,7 +172,12 @@ fn every_state_and_every_action() {
                 let later = Scene { world: later, ..copy(&scene) };
                 outcome(&later, Actor::Exchange, Action::Run(Lease { task, token: 1 }))
             };
-            let _ = writeln!(table, "  {:<12} {}", kind.as_str(), due.map_or("not scheduled".to_owned(), |task| run(*task)));
+            let _ = writeln!(
+                table,
+                "  {:<12} {}",
+                kind.as_str(),
+                due.map_or("not scheduled".to_owned(), |task| run(*task))
+            );
         }
     }
     insta::assert_snapshot!("matrix", table);
@@ -188,9 +216,9 @@ fn the_page_of_the_state_machine_is_true() {
     // What happens anyway is not said again for a special case.
     let plain: Vec<_> = edges.clone();
     edges.retain(|(from, to, label)| {
-        let unconditional = label.split_once(" (").map(|(what, rest)| {
-            format!("{what}{}", rest.split_once(')').map_or("", |(_, money)| money))
-        });
+        let unconditional = label
+            .split_once(" (")
+            .map(|(what, rest)| format!("{what}{}", rest.split_once(')').map_or("", |(_, money)| money)));
         unconditional.is_none_or(|label| !plain.contains(&(*from, *to, label)))
     });
     let mut page = String::from(
@@ -224,7 +252,14 @@ fn the_page_of_the_state_machine_is_true() {
     assert!(written == page, "docs/state-machine.md is out of date: run UPDATE_DOCS=1 cargo test -p clawrk-domain");
 }
 
-fn edge(scene: &Scene, actor: Actor, action: Action, from: Status, label: &str, edges: &mut Vec<(Status, Status, String)>) {
+fn edge(
+    scene: &Scene,
+    actor: Actor,
+    action: Action,
+    from: Status,
+    label: &str,
+    edges: &mut Vec<(Status, Status, String)>,
+) {
     let Ok(change) = scene.world.decide(actor, action.clone()) else { return };
     let Some(job) = change.writes.iter().filter_map(|write| write.job()).next_back() else { return };
     let text = outcome(scene, actor, action);

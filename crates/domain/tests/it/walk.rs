@@ -18,8 +18,12 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0_u8..14, any::<u8>(), any::<u8>(), 0_i64..2_000)
-        .prop_map(|(what, user, job, number)| Step { what, user, job, number })
+    (0_u8..14, any::<u8>(), any::<u8>(), 0_i64..2_000).prop_map(|(what, user, job, number)| Step {
+        what,
+        user,
+        job,
+        number,
+    })
 }
 
 fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
@@ -43,7 +47,8 @@ fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
 }
 
 fn check(world: &World) {
-    let stored: Cents = world.wallets.values().chain(world.escrows.values()).fold(Cents::ZERO, |sum, cents| sum + *cents);
+    let stored: Cents =
+        world.wallets.values().chain(world.escrows.values()).fold(Cents::ZERO, |sum, cents| sum + *cents);
     let mut houses: BTreeMap<&str, Cents> = BTreeMap::new();
     let mut by_job: BTreeMap<(JobId, &str, &str), u32> = BTreeMap::new();
     for transfer in &world.transfers {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use clawrk_domain::action::{NewUser, Posting};
 use clawrk_domain::{
-    Account, Action, Actor, Agent, AgentId, Answer, Cents, Change, Command, Facts, Job, JobId, Lease, Policy, Rejection,
-    State, Task, Timestamp, Transfer, UserId, Write, decide,
+    Account, Action, Actor, Agent, AgentId, Answer, Cents, Change, Command, Facts, Job, JobId, Lease, Policy,
+    Rejection, State, Task, Timestamp, Transfer, UserId, Write, decide,
 };
 
 /// Everything there is.
@@ -41,7 +41,9 @@ impl World {
     pub(crate) fn user(&mut self, name: &str, cents: i64) -> (UserId, AgentId) {
         let grant = (cents > 0).then_some(Cents(cents));
         let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: None };
-        let Ok(Answer::User(user)) = self.act(Actor::Operator, Action::CreateUser(new)) else { panic!("a user is made") };
+        let Ok(Answer::User(user)) = self.act(Actor::Operator, Action::CreateUser(new)) else {
+            panic!("a user is made")
+        };
         (user.id, self.default_agent(user.id))
     }
 
@@ -54,7 +56,8 @@ impl World {
         let user = if let Actor::User(user) = actor { Some(user) } else { None };
         let agent = action.agent().and_then(|named| named.or_else(|| user.map(|user| self.default_agent(user))));
         let agent = agent.and_then(|agent| self.agents.get(&agent));
-        let holds = |job: &&Job| matches!(&job.state, State::Held { by, .. } if Some(by.agent) == agent.map(|agent| agent.id));
+        let holds =
+            |job: &&Job| matches!(&job.state, State::Held { by, .. } if Some(by.agent) == agent.map(|agent| agent.id));
         let job = match action {
             Action::Pull { candidates, .. } => candidates
                 .iter()

@@ -221,13 +221,18 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
 }
 
 fn given_basis() -> String {
-    "Title, price and time limit are as you gave them. The title and the description are public on the board.".to_owned()
+    "Title, price and time limit are as you gave them. The title and the description are public on the board."
+        .to_owned()
 }
 
 /// The caller's jobs as their sender, newest first.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", params(StatusQuery),
     responses((status = 200, body = Vec<JobBody>), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)))]
-pub async fn index(State(app): State<App>, caller: Caller, Query(query): Query<StatusQuery>) -> Result<Response, Error> {
+pub async fn index(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<StatusQuery>,
+) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
     let refuse = |()| Rejection::invalid("status", "must be one of the eight statuses of a job");
     let status: Option<Status> = query.status.as_deref().map(|name| name.parse().map_err(refuse)).transpose()?;
@@ -294,7 +299,11 @@ pub async fn review(
 /// The job's history: who did what, when, and what it moved. Who was merely presented the job sees their own part.
 #[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "Job id")),
     responses((status = 200, body = Vec<EventBody>), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn events(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Result<Json<Vec<EventBody>>, Error> {
+pub async fn events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+) -> Result<Json<Vec<EventBody>>, Error> {
     caller.may(Scope::Read)?;
     let job = app.store.job(id::<JobId>("job", &job)?).await?.ok_or(Rejection::NotFound("job"))?;
     let sight = job.sight(caller.user);

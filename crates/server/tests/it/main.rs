@@ -2,8 +2,16 @@
 //! clock that is moved by hand. `CLAWRK_TEST_STORE=postgres` runs all of it on PostgreSQL.
 
 #![expect(unreachable_pub, reason = "one binary: everything in it is its own")]
-
-mod support;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agents;
+mod conventions;
+mod idempotency;
+mod jobs;
+mod keys;
+mod openapi;
+mod sight;
 mod story;
+mod support;
+mod users;
+mod work;

@@ -77,16 +77,20 @@ pub struct User {
 impl TestApp {
     /// An empty exchange at noon of the first day of 2025.
     pub async fn new() -> Self {
-        Self::with(Policy::default()).await
+        Self::with(Policy::default(), "127.0.0.1:40000").await
     }
 
-    /// An empty exchange with other rules.
-    pub async fn with(policy: Policy) -> Self {
+    /// The same, asked from another machine.
+    pub async fn from_afar() -> Self {
+        Self::with(Policy::default(), "192.0.2.7:40000").await
+    }
+
+    async fn with(policy: Policy, peer: &str) -> Self {
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy.clone(), clock.clone()).await;
         let app = App::new(store, Vault::new("a secret for tests"), policy, Box::new(Offline));
         serve::fill(&app.store, &app.market).await.unwrap();
-        let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+        let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
         Self { app, router, clock, _data: data }
     }
@@ -115,6 +119,11 @@ impl TestApp {
     pub async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         runner::settle(&self.app).await.unwrap();
+    }
+
+    /// The operator gives balance.
+    pub async fn grant(&self, user: &User, cents: i64) {
+        Operator(self.app.store.clone()).grant(user.id.parse().unwrap(), Cents(cents)).await.unwrap();
     }
 
     /// The books balance.
@@ -205,7 +214,33 @@ impl User {
     }
 }
 
+/// The names of an object's fields, sorted.
+pub fn keys_of(value: &Value) -> String {
+    value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// A fresh store: a folder, or a database of its own on the server that the tests were given.
 async fn store(policy: Policy, clock: Clock) -> (Store, Data) {
-    let folder = tempfile::tempdir().unwrap();
-    (Store::sqlite(folder.path(), policy, clock).unwrap(), Data::Folder(folder))
+    if variable("CLAWRK_TEST_STORE").as_deref() != Some("postgres") {
+        let folder = tempfile::tempdir().unwrap();
+        return (Store::sqlite(folder.path(), policy, clock).unwrap(), Data::Folder(folder));
+    }
+    let server = variable("CLAWRK_TEST_POSTGRES").expect("CLAWRK_TEST_POSTGRES names a server for the tests");
+    let name = format!("http_{:032x}", clawrk_server::random::seed());
+    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
+    let create = async {
+        let made = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
+        drop(client);
+        made
+    };
+    let (made, _) = futures_util::future::join(create, connection).await;
+    made.unwrap();
+    let (base, _) = server.rsplit_once('/').expect("a URL names a database");
+    let store = Store::postgres(&format!("{base}/{name}"), policy, clock).await.unwrap();
+    (store, Data::Database)
+}
+
+#[expect(clippy::disallowed_methods, reason = "which database the tests run on comes from the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

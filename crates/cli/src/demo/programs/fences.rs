@@ -25,10 +25,7 @@ pub(super) fn fences(prompt: &str) -> Vec<Fence> {
                 None
             }
             Some(lines) if is_fence => {
-                found.push(Fence {
-                    intro: std::mem::take(&mut intro),
-                    body: lines.join("\n"),
-                });
+                found.push(Fence { intro: std::mem::take(&mut intro), body: lines.join("\n") });
                 None
             }
             Some(mut lines) => {

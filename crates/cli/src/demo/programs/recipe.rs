@@ -12,21 +12,14 @@ struct Fraction {
 impl Fraction {
     /// Reads "3", "3/4" or "2.5".
     fn read(text: &str) -> Option<Self> {
-        let number = |part: &str| {
-            (part.len() <= 6 && part.chars().all(|c| c.is_ascii_digit()))
-                .then(|| part.parse().ok())?
-        };
+        let number =
+            |part: &str| (part.len() <= 6 && part.chars().all(|c| c.is_ascii_digit())).then(|| part.parse().ok())?;
         if let Some((top, bottom)) = text.split_once('/') {
             return Self::new(number(top)?, number(bottom)?);
         }
         if let Some((whole, decimals)) = text.split_once('.') {
             let bottom = 10_i64.checked_pow(u32::try_from(decimals.len()).ok()?)?;
-            return Self::new(
-                number(whole)?
-                    .checked_mul(bottom)?
-                    .checked_add(number(decimals)?)?,
-                bottom,
-            );
+            return Self::new(number(whole)?.checked_mul(bottom)?.checked_add(number(decimals)?)?, bottom);
         }
         Self::new(number(text)?, 1)
     }
@@ -38,27 +31,16 @@ impl Fraction {
     fn plus(self, other: Self) -> Option<Self> {
         let left = self.top.checked_mul(other.bottom)?;
         let right = other.top.checked_mul(self.bottom)?;
-        Self::new(
-            left.checked_add(right)?,
-            self.bottom.checked_mul(other.bottom)?,
-        )
+        Self::new(left.checked_add(right)?, self.bottom.checked_mul(other.bottom)?)
     }
 
     fn times(self, other: Self) -> Option<Self> {
-        Self::new(
-            self.top.checked_mul(other.top)?,
-            self.bottom.checked_mul(other.bottom)?,
-        )
+        Self::new(self.top.checked_mul(other.top)?, self.bottom.checked_mul(other.bottom)?)
     }
 
     /// The nearest whole number; a half goes up.
     fn rounded(self) -> Option<i64> {
-        Some(
-            self.top
-                .checked_mul(2)?
-                .checked_add(self.bottom)?
-                .div_euclid(self.bottom.checked_mul(2)?),
-        )
+        Some(self.top.checked_mul(2)?.checked_add(self.bottom)?.div_euclid(self.bottom.checked_mul(2)?))
     }
 }
 
@@ -77,10 +59,7 @@ pub(super) fn convert(prompt: &str) -> Option<String> {
     }
     let from = Fraction::read(between(&ask, "written for ", " people")?)?;
     let to = Fraction::read(between(&ask, "need it for ", " people")?)?;
-    let scale = Fraction::new(
-        to.top.checked_mul(from.bottom)?,
-        to.bottom.checked_mul(from.top)?,
-    )?;
+    let scale = Fraction::new(to.top.checked_mul(from.bottom)?, to.bottom.checked_mul(from.top)?)?;
     let conversions = conversions(&ask);
     let [recipe] = fences(prompt).try_into().ok()?;
     let lines: Option<Vec<String>> = recipe
@@ -88,31 +67,20 @@ pub(super) fn convert(prompt: &str) -> Option<String> {
         .lines()
         .map(|line| line.trim().trim_start_matches(['-', '*']).trim_start())
         .filter(|line| !line.is_empty())
-        .map(|line| {
-            if line.contains("°F") {
-                celsius(line)
-            } else {
-                ingredient(line, scale, &conversions)
-            }
-        })
+        .map(|line| if line.contains("°F") { celsius(line) } else { ingredient(line, scale, &conversions) })
         .collect();
     lines.map(|lines| lines.join("\n"))
 }
 
 /// Every "1 x = n y" of the prompt.
 fn conversions(ask: &str) -> Vec<Conversion> {
-    let words: Vec<&str> = ask
-        .split_whitespace()
-        .map(|word| word.trim_end_matches([',', ';', '.']))
-        .collect();
+    let words: Vec<&str> = ask.split_whitespace().map(|word| word.trim_end_matches([',', ';', '.'])).collect();
     words
         .windows(5)
         .filter_map(|window| match window {
-            ["1", from, "=", number, to] => Some(Conversion {
-                from: (*from).to_owned(),
-                factor: Fraction::read(number)?,
-                to: (*to).to_owned(),
-            }),
+            ["1", from, "=", number, to] => {
+                Some(Conversion { from: (*from).to_owned(), factor: Fraction::read(number)?, to: (*to).to_owned() })
+            }
             _ => None,
         })
         .collect()
@@ -132,11 +100,7 @@ fn ingredient(line: &str, scale: Fraction, conversions: &[Conversion]) -> Option
     }
     let scaled = quantity.times(scale)?;
     let unit = words.peek().and_then(|word| {
-        conversions.iter().find(|known| {
-            word.strip_suffix('s')
-                .unwrap_or(word)
-                .eq_ignore_ascii_case(&known.from)
-        })
+        conversions.iter().find(|known| word.strip_suffix('s').unwrap_or(word).eq_ignore_ascii_case(&known.from))
     });
     let amount = match unit {
         Some(known) => {
@@ -152,10 +116,7 @@ fn ingredient(line: &str, scale: Fraction, conversions: &[Conversion]) -> Option
 fn celsius(line: &str) -> Option<String> {
     let (label, temperature) = line.split_once(':')?;
     let fahrenheit = temperature.trim().strip_suffix("°F")?.trim();
-    let degrees: i64 = fahrenheit
-        .parse()
-        .ok()
-        .filter(|degrees| (-459..=10_000).contains(degrees))?;
+    let degrees: i64 = fahrenheit.parse().ok().filter(|degrees| (-459..=10_000).contains(degrees))?;
     let celsius = (((degrees - 32) * 5) * 2 + 9).div_euclid(18);
     Some(format!("{label}: {celsius} °C"))
 }

@@ -11,16 +11,10 @@ pub(super) fn count_words(prompt: &str) -> Option<String> {
         return None;
     }
     let text = fences(prompt).into_iter().next()?.body;
-    let words: Vec<&str> = text
-        .split_whitespace()
-        .filter(|w| w.contains(char::is_alphanumeric))
-        .collect();
+    let words: Vec<&str> = text.split_whitespace().filter(|w| w.contains(char::is_alphanumeric)).collect();
     let mut lines = vec![format!("words: {}", words.len())];
     if ask.contains("sentences: n") {
-        lines.push(format!(
-            "sentences: {}",
-            text.split_whitespace().filter(|w| ends_sentence(w)).count()
-        ));
+        lines.push(format!("sentences: {}", text.split_whitespace().filter(|w| ends_sentence(w)).count()));
     }
     if ask.contains("paragraphs: n") {
         lines.push(format!("paragraphs: {}", paragraphs(&text).len()));
@@ -33,21 +27,12 @@ pub(super) fn count_words(prompt: &str) -> Option<String> {
 
 /// The longest of the words without the punctuation around it; the first of equals.
 fn longest<'a>(words: &[&'a str]) -> Option<&'a str> {
-    let bare = words
-        .iter()
-        .map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
-    bare.reduce(|best, word| {
-        if word.chars().count() > best.chars().count() {
-            word
-        } else {
-            best
-        }
-    })
+    let bare = words.iter().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
+    bare.reduce(|best, word| if word.chars().count() > best.chars().count() { word } else { best })
 }
 
 fn ends_sentence(word: &str) -> bool {
-    word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '»'])
-        .ends_with(['.', '!', '?'])
+    word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '»']).ends_with(['.', '!', '?'])
 }
 
 /// The blocks between empty lines, each as one line.
@@ -60,32 +45,19 @@ fn paragraphs(text: &str) -> Vec<String> {
             block.extend(line.split_whitespace());
         }
     }
-    blocks
-        .iter()
-        .filter(|block| !block.is_empty())
-        .map(|block| block.join(" "))
-        .collect()
+    blocks.iter().filter(|block| !block.is_empty()).map(|block| block.join(" ")).collect()
 }
 
 /// Cleans a mailing list: each address once, lower case, sorted, without those of the unsubscribed.
 pub(super) fn clean_address_list(prompt: &str) -> Option<String> {
-    if !says_all(
-        &prose(prompt),
-        &["address", "once", "alphabetic", "one per line"],
-    ) {
+    if !says_all(&prose(prompt), &["address", "once", "alphabetic", "one per line"]) {
         return None;
     }
     let mut keep = BTreeSet::new();
     let mut gone = BTreeSet::new();
     for fence in fences(prompt) {
-        let found = addresses(&fence.body)
-            .into_iter()
-            .map(|address| address.to_lowercase());
-        if fence.intro.contains("unsubscribed") {
-            gone.extend(found)
-        } else {
-            keep.extend(found)
-        }
+        let found = addresses(&fence.body).into_iter().map(|address| address.to_lowercase());
+        if fence.intro.contains("unsubscribed") { gone.extend(found) } else { keep.extend(found) }
     }
     let rest: Vec<&str> = keep.difference(&gone).map(String::as_str).collect();
     (!rest.is_empty()).then(|| rest.join("\n"))
@@ -113,50 +85,32 @@ pub(super) fn extract_contacts(prompt: &str) -> Option<String> {
     let text = fences(prompt).into_iter().next()?.body;
     let links = links(&text);
     // An address inside a link belongs to the link.
-    let without_links = links
-        .iter()
-        .fold(text.clone(), |rest, link| rest.replace(link, " "));
+    let without_links = links.iter().fold(text.clone(), |rest, link| rest.replace(link, " "));
     let mut lines = vec!["Links:".to_owned()];
     lines.extend(once_each(links).iter().map(|link| format!("- {link}")));
     lines.push("E-mails:".to_owned());
-    lines.extend(
-        once_each(addresses(&without_links))
-            .iter()
-            .map(|address| format!("- {address}")),
-    );
+    lines.extend(once_each(addresses(&without_links)).iter().map(|address| format!("- {address}")));
     Some(lines.join("\n"))
 }
 
 fn once_each(items: Vec<&str>) -> Vec<&str> {
     let mut seen = BTreeSet::new();
-    items
-        .into_iter()
-        .filter(|item| seen.insert(*item))
-        .collect()
+    items.into_iter().filter(|item| seen.insert(*item)).collect()
 }
 
 /// Every http(s) link as written, without the punctuation that follows it.
 fn links(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for token in text.split(|c: char| c.is_whitespace() || "<>\"".contains(c)) {
-        let Some(start) = [token.find("https://"), token.find("http://")]
-            .into_iter()
-            .flatten()
-            .min()
-        else {
+        let Some(start) = [token.find("https://"), token.find("http://")].into_iter().flatten().min() else {
             continue;
         };
         let mut link = &token[start..];
         loop {
             let shorter = link.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'']);
             // A closing bracket is part of the link only if the link opened it.
-            let unopened = shorter.ends_with(')')
-                && shorter.matches(')').count() > shorter.matches('(').count();
-            let shorter = if unopened {
-                &shorter[..shorter.len() - 1]
-            } else {
-                shorter
-            };
+            let unopened = shorter.ends_with(')') && shorter.matches(')').count() > shorter.matches('(').count();
+            let shorter = if unopened { &shorter[..shorter.len() - 1] } else { shorter };
             if shorter.len() == link.len() {
                 break;
             }
@@ -169,10 +123,7 @@ fn links(text: &str) -> Vec<&str> {
 
 /// Compares two versions line by line and lists what was removed and what was added.
 pub(super) fn compare_versions(prompt: &str) -> Option<String> {
-    if !says_all(
-        &prose(prompt),
-        &["line by line", "version", "removed", "added"],
-    ) {
+    if !says_all(&prose(prompt), &["line by line", "version", "removed", "added"]) {
         return None;
     }
     let blocks = fences(prompt);
@@ -206,11 +157,7 @@ fn common_lengths(old: &[&str], new: &[&str]) -> Vec<Vec<u32>> {
     let mut table = vec![vec![0; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
-            table[i][j] = if old[i] == new[j] {
-                table[i + 1][j + 1] + 1
-            } else {
-                table[i + 1][j].max(table[i][j + 1])
-            };
+            table[i][j] = if old[i] == new[j] { table[i + 1][j + 1] + 1 } else { table[i + 1][j].max(table[i][j + 1]) };
         }
     }
     table
@@ -218,15 +165,7 @@ fn common_lengths(old: &[&str], new: &[&str]) -> Vec<Vec<u32>> {
 
 /// Quotes every sentence that contains the word "must", numbered and counted.
 pub(super) fn quote_requirements(prompt: &str) -> Option<String> {
-    if !says_all(
-        &prose(prompt),
-        &[
-            "every sentence",
-            "the word \"must\"",
-            "numbered",
-            "requirements",
-        ],
-    ) {
+    if !says_all(&prose(prompt), &["every sentence", "the word \"must\"", "numbered", "requirements"]) {
         return None;
     }
     let text = fences(prompt).into_iter().next()?.body;
@@ -234,19 +173,13 @@ pub(super) fn quote_requirements(prompt: &str) -> Option<String> {
         .iter()
         .flat_map(|paragraph| sentences(paragraph))
         .filter(|sentence| {
-            sentence.split_whitespace().any(|word| {
-                word.trim_matches(|c: char| !c.is_alphanumeric())
-                    .eq_ignore_ascii_case("must")
-            })
+            sentence
+                .split_whitespace()
+                .any(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case("must"))
         })
         .collect();
     let mut lines = vec![format!("{} requirements", found.len())];
-    lines.extend(
-        found
-            .iter()
-            .enumerate()
-            .map(|(i, sentence)| format!("{}. {sentence}", i + 1)),
-    );
+    lines.extend(found.iter().enumerate().map(|(i, sentence)| format!("{}. {sentence}", i + 1)));
     Some(lines.join("\n"))
 }
 

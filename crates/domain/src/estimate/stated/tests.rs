@@ -4,22 +4,12 @@ use crate::estimate::estimate;
 
 fn stated_price(prompt: &str) -> Option<i64> {
     let estimate = estimate(prompt);
-    estimate
-        .basis
-        .split(". Time")
-        .next()?
-        .contains("as the prompt says")
-        .then_some(estimate.price_cents)
+    estimate.basis.split(". Time").next()?.contains("as the prompt says").then_some(estimate.price_cents)
 }
 
 fn stated_time(prompt: &str) -> Option<i64> {
     let estimate = estimate(prompt);
-    estimate
-        .basis
-        .split(". Time")
-        .nth(1)?
-        .contains("as the prompt says")
-        .then_some(estimate.time_limit_seconds)
+    estimate.basis.split(". Time").nth(1)?.contains("as the prompt says").then_some(estimate.time_limit_seconds)
 }
 
 #[test]
@@ -82,11 +72,7 @@ fn a_time_limit_that_the_prompt_sets_is_taken() {
     }
     let beyond = estimate("Count to 3. Deliver within 9 days.");
     assert_eq!(beyond.time_limit_seconds, 86_400);
-    assert!(
-        beyond.basis.contains("brought within the limits"),
-        "{}",
-        beyond.basis
-    );
+    assert!(beyond.basis.contains("brought within the limits"), "{}", beyond.basis);
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! What holds for every route.
+
+use clawrk_domain::Scopes;
+use serde_json::json;
+
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn every_error_is_json_with_a_code_and_the_requests_id() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    for user in [&ada, &app.anonymous()] {
+        user.get("/api/nonsense").await.refused(404, "unknown_route");
+        let wrong = user.send("PUT", "/api/agents", None, &[]).await;
+        assert!(wrong.headers.contains_key("allow"));
+        wrong.refused(405, "wrong_method");
+    }
+    let answer = ada.get("/api/agents/nonsense").await;
+    let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(answer.refused(404, "not_found")["request_id"], json!(id));
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_json_objects_are_refused_with_a_reason() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    for body in ["{", "[]", "\"x\"", "nonsense", "{\"name\":\"a\\u0000b\"}", "\u{0}"] {
+        ada.send("POST", "/api/agents", Some(body.as_bytes().to_vec()), &[]).await.refused(400, "malformed_request");
+    }
+    ada.send("POST", "/api/agents", Some(vec![b'"', 0xff, b'"']), &[]).await.refused(400, "malformed_request");
+    let wrong = ada.post("/api/agents", json!({"name": "a", "personality": 5})).await.refused(400, "malformed_request");
+    assert!(wrong["error"].as_str().unwrap().contains("personality"), "{wrong}");
+}
+
+#[tokio::test]
+async fn refusals_come_in_their_order() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    let large = vec![b' '; (1 << 20) + 1];
+    let nobody = app.anonymous();
+    nobody.send("POST", "/api/agents", Some(large.clone()), &[]).await.refused(401, "unauthenticated");
+    ada.send("POST", "/api/agents", Some(large.clone()), &[]).await.refused(413, "body_too_large");
+    ada.send("POST", "/api/jobs/000000000000/submit", Some(large), &[]).await.refused(400, "invalid_field");
+    ada.submit("000000000000", &"x".repeat(1 << 20)).await.refused(404, "not_found");
+    let larger = vec![b' '; (4 << 20) + 1];
+    ada.send("POST", "/api/jobs/000000000000/submit", Some(larger), &[]).await.refused(413, "body_too_large");
+    ada.send("POST", "/api/jobs/000000000000/accept", Some(b"{".to_vec()), &[]).await.refused(400, "malformed_request");
+    ada.send("POST", "/api/jobs/000000000000/accept", None, &[]).await.refused(404, "not_found");
+    let unknown = "/api/agents/01941f29-7c00-7000-8000-000000000000";
+    ada.patch(unknown, json!({"name": " "})).await.refused(400, "invalid_field");
+    ada.patch(unknown, json!({"name": "a"})).await.refused(404, "not_found");
+    ada.review("000000000000", "perhaps").await.refused(400, "malformed_request");
+    ada.review("000000000000", "pass").await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_operators_pages_answer() {
+    let app = TestApp::new().await;
+    let admin = app.user_with("admin", 0, Scopes::ALL).await;
+    let nobody = app.anonymous();
+    assert_eq!(nobody.get("/healthz").await.expect(200)["status"], "ok");
+    assert_eq!(nobody.get("/readyz").await.expect(200)["status"], "ok");
+    admin.get("/api/agents").await.expect(200);
+    let metrics = nobody.get("/metrics").await;
+    let text = String::from_utf8(metrics.bytes).unwrap();
+    assert!(text.contains("clawrk_http_requests_total"), "{text}");
+    assert!(!text.contains("clawrk_0") && !text.contains(&admin.key[7..]), "no key in the metrics");
+}
+
+#[tokio::test]
+async fn elsewhere_the_metrics_are_for_admin_keys() {
+    let app = TestApp::from_afar().await;
+    let (admin, ada) = (app.user_with("admin", 0, Scopes::ALL).await, app.user("ada", 0).await);
+    assert_eq!(admin.get("/metrics").await.status, 200);
+    ada.get("/metrics").await.refused(403, "forbidden");
+    app.anonymous().get("/metrics").await.refused(401, "unauthenticated");
+}
