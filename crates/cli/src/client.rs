@@ -355,11 +355,11 @@ mod tests {
         let client = client("http://host.example");
         let body = br#"{"error":"too low","code":"balance_too_low","request_id":"r1","id":"job1"}"#;
         let failure = client.refusal(StatusCode::PAYMENT_REQUIRED, &HeaderMap::new(), body);
-        assert_eq!((failure.exit, failure.code.as_str()), (Exit::BalanceTooLow, "balance_too_low"));
+        assert_eq!((failure.exit, &*failure.code), (Exit::BalanceTooLow, "balance_too_low"));
         assert_eq!(failure.document()["id"], "job1");
         assert_eq!(failure.document()["request_id"], "r1");
         let failure = client.refusal(StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"<html>");
-        assert!(failure.transient && failure.message.contains("502") && failure.code == "http_502");
+        assert!(failure.transient && failure.message.contains("502") && &*failure.code == "http_502");
         let failure = client.refusal(StatusCode::UNAUTHORIZED, &HeaderMap::new(), b"");
         assert_eq!(failure.exit, Exit::NotSignedIn);
     }

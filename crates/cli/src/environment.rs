@@ -3,9 +3,6 @@
 
 use std::path::PathBuf;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
-
 use crate::failure::Failure;
 
 /// What the environment says about the exchange to work with.
@@ -30,6 +27,7 @@ impl Environment {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place where the client reads the environment")]
 fn variable(name: &str) -> Result<Option<String>, Failure> {
     let Some(value) = std::env::var_os(name) else { return Ok(None) };
     let value = value.into_string().map_err(|_| Failure::usage(format!("{name} is not valid UTF-8")))?;
@@ -38,13 +36,12 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
 }
 
 /// The time by this machine's clock.
+#[expect(clippy::disallowed_methods, reason = "the one place where the client reads the clock")]
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 /// 128 random bits in hexadecimal, for an `Idempotency-Key` or a file's name.
 pub(crate) fn random_name() -> String {
-    let mut bytes = [0; 16];
-    SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
-    format!("{:032x}", u128::from_le_bytes(bytes))
+    format!("{:032x}", clawrk_server::random::seed())
 }

@@ -25,7 +25,7 @@ pub(crate) struct Failure {
     /// What to do about it.
     pub(crate) hint: Option<String>,
     /// What was wrong, for programs: stable snake case.
-    pub(crate) code: String,
+    pub(crate) code: Box<str>,
     /// The server's id of the request that failed.
     pub(crate) request_id: Option<String>,
     /// Further fields of the server's refusal, such as the id of a job that was kept.
@@ -43,7 +43,7 @@ impl Failure {
             exit,
             message: message.into(),
             hint: None,
-            code: code.to_owned(),
+            code: code.into(),
             request_id: None,
             more: None,
             transient: false,
@@ -72,7 +72,7 @@ impl Failure {
     pub(crate) fn document(&self) -> Value {
         let mut body = self.more.as_deref().cloned().unwrap_or_default();
         body.insert("error".to_owned(), self.message.clone().into());
-        body.insert("code".to_owned(), self.code.clone().into());
+        body.insert("code".to_owned(), self.code.as_ref().into());
         body.insert("request_id".to_owned(), self.request_id.clone().into());
         Value::Object(body)
     }

@@ -60,7 +60,7 @@ pub(crate) async fn show(id: &str, client: &Client, out: &Output) -> Result<(), 
     let history = client.get(&["api", "jobs", id, "events"]).await;
     let history = match history {
         // A job on the board can be looked at by people who may not know its history.
-        Err(failure) if matches!(failure.code.as_str(), "not_found" | "http_404") => Value::Array(Vec::new()),
+        Err(failure) if matches!(&*failure.code, "not_found" | "http_404") => Value::Array(Vec::new()),
         history => history?,
     };
     if out.is_json() {

@@ -222,7 +222,7 @@ mod tests {
         for mode in [0o644, 0o640, 0o602] {
             let folder = folder_with(FILED, mode);
             let failure = Settings::discover(None, &environment(folder.path())).err().unwrap();
-            assert_eq!((failure.exit, failure.code.as_str()), (Exit::NotSignedIn, "unsafe_credentials"), "{mode:o}");
+            assert_eq!((failure.exit, &*failure.code), (Exit::NotSignedIn, "unsafe_credentials"), "{mode:o}");
         }
     }
 

@@ -155,6 +155,6 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("state.json"), "{").unwrap();
         let failure = State::load(&settings(home.path(), "http://here.example")).err().unwrap();
-        assert_eq!(failure.code, "state_unreadable");
+        assert_eq!(&*failure.code, "state_unreadable");
     }
 }

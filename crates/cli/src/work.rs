@@ -93,7 +93,7 @@ impl For {
 
     /// The failure with a way out when the remembered agent is gone.
     fn explain(&self, failure: Failure) -> Failure {
-        if self.remembered && failure.code == "not_found" && failure.message.contains("agent") {
+        if self.remembered && &*failure.code == "not_found" && failure.message.contains("agent") {
             failure.hint("your current agent is gone; choose another with `clawrk use NAME`, or `clawrk use default`")
         } else {
             failure
@@ -245,9 +245,9 @@ mod tests {
 
     #[test]
     fn none_or_several_are_told() {
-        assert_eq!(only(&jobs(&["verified"]), "held").unwrap_err().code, "no_current_job");
+        assert_eq!(only(&jobs(&["verified"]), "held").unwrap_err().code.as_ref(), "no_current_job");
         let failure = only(&jobs(&["held", "held"]), "held").unwrap_err();
-        assert_eq!(failure.code, "several_current_jobs");
+        assert_eq!(&*failure.code, "several_current_jobs");
         assert!(failure.message.contains("job0") && failure.message.contains("job1"));
         assert_eq!(failure.message.lines().count(), 3, "a title forges no line: {}", failure.message);
     }

@@ -158,7 +158,7 @@ async fn silence_pays_the_worker() {
 #[tokio::test]
 async fn lists_are_whole_or_walked_page_by_page() {
     let app = TestApp::new().await;
-    let ada = app.user("ada", 100_00).await;
+    let ada = app.user("ada", 10_000).await;
     let mut posted = Vec::new();
     for n in 0..25 {
         posted.insert(0, ada.job(&format!("job {n}"), 1_00).await);

@@ -91,7 +91,6 @@ async fn one_may_work_on_ones_own_job() {
 async fn a_waiting_pull_wakes_when_a_job_arrives() {
     let app = TestApp::new().await;
     let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
-    #[expect(clippy::disallowed_methods, reason = "real waiting is the subject")]
     let started = Instant::now();
     let waiting = bob.post("/api/jobs/pull", json!({"wait_seconds": 20}));
     let posting = async {
