@@ -1,0 +1,160 @@
+//! A real exchange for a test: its data, its server processes, and the `clawrk` commands around it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Where an exchange keeps its data; several servers may share a database.
+pub(crate) struct Exchange {
+    /// Holds the SQLite database, and everything else that commands write.
+    folder: TempDir,
+    database_url: Option<String>,
+}
+
+/// A server process; killed when dropped.
+pub(crate) struct Server {
+    /// Such as `http://127.0.0.1:40000`.
+    pub(crate) url: String,
+    child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+/// A user with the key that `admin user create --json` printed.
+pub(crate) struct User {
+    pub(crate) key: String,
+}
+
+impl Exchange {
+    /// An empty one on SQLite.
+    pub(crate) fn sqlite() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), database_url: None }
+    }
+
+    /// An empty one on a database of its own; none when the tests were given no server.
+    pub(crate) async fn postgres() -> Option<Self> {
+        let Some(server) = variable("CLAWRK_TEST_POSTGRES") else {
+            assert!(variable("REQUIRE_POSTGRES").is_none(), "CLAWRK_TEST_POSTGRES names no server");
+            return None;
+        };
+        let name = format!("cli_{:032x}", clawrk_server::random::seed());
+        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
+        let create = async {
+            let made = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
+            drop(client);
+            made
+        };
+        let (made, _) = futures_util::future::join(create, connection).await;
+        made.unwrap();
+        let (base, _) = server.rsplit_once('/').expect("a URL names a database");
+        Some(Self { folder: tempfile::tempdir().unwrap(), database_url: Some(format!("{base}/{name}")) })
+    }
+
+    /// A `clawrk` command with a clean environment: this exchange's settings, and nothing of whoever runs the tests.
+    pub(crate) fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
+        command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("HOME", self.folder.path()).env("CLAWRK_LISTEN", "127.0.0.1:0");
+        match &self.database_url {
+            None => command.env("CLAWRK_DATA_DIR", self.folder.path().join("data")),
+            Some(url) => command.env("CLAWRK_DATABASE_URL", url).env("CLAWRK_SECRET_KEY", "a secret for the tests"),
+        };
+        command
+    }
+
+    /// Starts a server and waits until it listens.
+    pub(crate) fn serve(&self) -> Server {
+        let mut child = self.command(["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        let url = loop {
+            let start = told.len();
+            assert!(log.read_line(&mut told).unwrap() > 0, "the server ended:\n{told}");
+            if let Some((_, rest)) = told[start..].split_once("listens on ") {
+                break rest.split([',', ' ']).next().unwrap().to_owned();
+            }
+        };
+        let log = Some(std::thread::spawn(move || rest_of(log, told)));
+        Server { url, child, log }
+    }
+
+    /// Makes a user with that much in the wallet, beside a running server or before there is one.
+    pub(crate) fn user(&self, name: &str, cents: i64) -> User {
+        let cents = cents.to_string();
+        let made = self.json(["admin", "user", "create", "--name", name, "--grant-cents", &cents, "--json"]);
+        User { key: made["api_key"].as_str().unwrap().to_owned() }
+    }
+
+    /// What a command that succeeds prints with `--json`.
+    #[track_caller]
+    pub(crate) fn json<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Value {
+        succeeded(&self.command(arguments).output().unwrap())
+    }
+
+    /// The books balance.
+    #[track_caller]
+    pub(crate) fn audit(&self) {
+        assert_eq!(self.json(["admin", "audit", "--json"])["ok"], true);
+    }
+}
+
+impl Server {
+    /// A command for this user at this server.
+    pub(crate) fn command(&self, exchange: &Exchange, user: &User, arguments: &[&str]) -> Command {
+        let mut command = exchange.command(arguments);
+        command.env("CLAWRK_API_URL", &self.url).env("CLAWRK_API_KEY", &user.key);
+        command
+    }
+
+    /// What a command of this user prints with `--json`, when it succeeds.
+    #[track_caller]
+    pub(crate) fn json(&self, exchange: &Exchange, user: &User, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        succeeded(&self.command(exchange, user, &arguments).output().unwrap())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; its exit code, and everything it logged.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        let code = self.child.wait().unwrap().code();
+        (code, self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(|_| ()).unwrap_or_default();
+    }
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn rest_of(mut log: BufReader<ChildStderr>, mut told: String) -> String {
+    let mut line = Vec::new();
+    while log.read_until(b'\n', &mut line).unwrap() > 0 {
+        told.push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    told
+}
+
+#[expect(clippy::disallowed_methods, reason = "which server the tests run on comes from the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

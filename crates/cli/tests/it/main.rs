@@ -1,0 +1,10 @@
+//! The binary as people and programs meet it: a real server process, real commands beside it.
+//!
+//! What runs on PostgreSQL too uses the server whose superuser URL is in `CLAWRK_TEST_POSTGRES`; without it
+//! that half is skipped, or fails when `REQUIRE_POSTGRES=1`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod crash;
+mod exchange;
+mod smoke;
