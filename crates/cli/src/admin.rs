@@ -12,6 +12,7 @@ use clawrk_store::{Audit, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::format;
 use crate::output::Output;
 use crate::server_settings::SettingFlags;
 
@@ -181,15 +182,15 @@ pub(crate) fn audited(audit: &Audit) -> Report {
     });
     let mut text = format!(
         "{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n",
-        format!("{} wallets", audit.wallets.0),
+        format::count(audit.wallets.0, "wallet"),
         audit.wallets.1.to_string(),
-        format!("{} escrows", audit.escrows.0),
+        format::count(audit.escrows.0, "escrow"),
         audit.escrows.1.to_string(),
         "platform (fees earned)",
         audit.platform.to_string(),
         "outside world",
         audit.outside.to_string(),
-        format!("sum over {} transfers", audit.transfers),
+        format!("sum over {}", format::count(audit.transfers, "transfer")),
         audit.sum().to_string(),
     );
     match offence {

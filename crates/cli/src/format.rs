@@ -1,5 +1,7 @@
 //! Money, times and durations as people read them. Pure: the time comes in as an argument.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 
 const MINUTE: i64 = 60;
@@ -103,8 +105,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
 }
 
 /// `1 job`, `2 jobs`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+pub(crate) fn count<N: Display + From<u8> + PartialEq>(number: N, noun: &str) -> String {
+    if number == N::from(1) { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 #[cfg(test)]

@@ -49,10 +49,10 @@ pub(crate) fn used(settings: &Settings) -> Result<Config, Failure> {
     settings.config().map_err(|error| Failure::usage(error.to_string()).hint("`clawrk config` shows every setting"))
 }
 
-/// What is logged: `CLAWRK_LOG`, such as `debug` or `clawrk_server=debug`; `info` if it says nothing.
+/// What is logged: `CLAWRK_LOG`, such as `debug` or `clawrk_server=debug`; `info` without the migrations' small talk if it says nothing.
 pub(crate) fn log_filter() -> String {
     let given = environment().into_iter().find(|(name, _)| name == "CLAWRK_LOG");
-    given.map_or_else(|| "info".to_owned(), |(_, value)| value)
+    given.map_or_else(|| "info,refinery_core=warn".to_owned(), |(_, value)| value)
 }
 
 /// A flag for a key, or for a file with a secret.

@@ -63,6 +63,9 @@ fn offers(words: &[&str], near: bool) -> bool {
             previous,
             "" | "my" | "our" | "the" | "max" | "maximum" | "total" | "job" | "task" | "your" | ";" | "with"
         ),
+        "pay" if matches!(previous, "i" | "we") => {
+            matches!(earlier.iter().rev().nth(1).copied().unwrap_or_default(), "" | ";" | "and")
+        }
         "pay" | "spend" => any(
             &["i'd", "i'll", "we'd", "we'll", "will", "would", "can", "could", "willing", "happy", "job", "task"],
             3,

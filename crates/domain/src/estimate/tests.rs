@@ -46,6 +46,9 @@ fn titles_say_what_is_asked_without_the_manners() {
         title_of("You are a helpful poet. I hope you are well. Write a [haiku](http://x.example)!"),
         "Write a haiku"
     );
+    let form = "Answer with a table.\n\nFormat: a name in each line. Pull out every name of the text below.";
+    assert_eq!(title_of(form), "Pull out every name of the text below");
+    assert_eq!(title_of("Answer with one word, please"), "Answer with one word");
     assert_eq!(title_of("Bitte übersetze den Text ins Englische."), "Übersetze den Text ins Englische");
     assert_eq!(title_of("请把下面的文字翻译成英文"), "请把下面的文字翻译成英文");
     assert_eq!(

@@ -27,7 +27,7 @@ pub(super) fn title(reading: &Reading) -> String {
         .filter(|text| says_something(&bare(text)) && !is_label(text))
         .take(SENTENCES)
         .collect();
-    let asking = candidates.iter().find(|text| asks(text));
+    let asking = candidates.iter().find(|text| asks(text) && !is_about_the_form(text));
     let chosen = asking.or_else(|| candidates.iter().find(|text| !is_introduction(text))).or(candidates.first());
     let anything = || {
         reading.blocks.iter().map(|block| clean(&block.text)).find(|text| text.contains(|c: char| !c.is_whitespace()))
@@ -60,11 +60,42 @@ fn asks(text: &str) -> bool {
     let words = searchable(&bare(text));
     let first = words.split(' ').nth(1).unwrap_or_default();
     let politely = searchable(text);
-    VERBS.contains(&first)
-        || [" please ", " could you ", " can you ", " would you ", " need you to ", " want you to ", " like you to "]
-            .iter()
-            .any(|cue| politely.contains(cue))
+    VERBS.contains(&first) || CUES.iter().any(|cue| politely.contains(cue))
 }
+
+/// A sentence that says how the answer should look, and not what is asked.
+fn is_about_the_form(text: &str) -> bool {
+    let words = searchable(&bare(text));
+    FORMS.iter().any(|start| words.strip_prefix(' ').is_some_and(|words| words.starts_with(start)))
+}
+
+const CUES: [&str; 9] = [
+    " please ",
+    " could you ",
+    " can you ",
+    " would you ",
+    " need you to ",
+    " want you to ",
+    " like you to ",
+    " like to know ",
+    " want to know ",
+];
+
+const FORMS: [&str; 13] = [
+    "format ",
+    "output ",
+    "answer with ",
+    "answer as ",
+    "answer in ",
+    "reply with ",
+    "reply in ",
+    "respond with ",
+    "respond in ",
+    "return only ",
+    "output only ",
+    "no other text",
+    "no explanation",
+];
 
 const LABELS: [&str; 36] = [
     "task",
@@ -132,7 +163,7 @@ const INTRODUCTIONS: [&str; 23] = [
 ];
 
 /// What a request starts with.
-const VERBS: [&str; 84] = [
+const VERBS: [&str; 90] = [
     "add",
     "analyze",
     "analyse",
@@ -140,8 +171,10 @@ const VERBS: [&str; 84] = [
     "build",
     "calculate",
     "check",
+    "choose",
     "classify",
     "clean",
+    "collect",
     "compare",
     "compile",
     "compose",
@@ -170,6 +203,7 @@ const VERBS: [&str; 84] = [
     "gather",
     "generate",
     "give",
+    "go",
     "identify",
     "implement",
     "improve",
@@ -191,6 +225,7 @@ const VERBS: [&str; 84] = [
     "proofread",
     "propose",
     "provide",
+    "pull",
     "rank",
     "read",
     "refactor",
@@ -203,6 +238,7 @@ const VERBS: [&str; 84] = [
     "search",
     "set",
     "shorten",
+    "show",
     "solve",
     "sort",
     "split",
@@ -215,6 +251,7 @@ const VERBS: [&str; 84] = [
     "transform",
     "translate",
     "turn",
+    "update",
     "verify",
     "write",
 ];

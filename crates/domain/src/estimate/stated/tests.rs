@@ -24,6 +24,7 @@ fn a_price_that_the_prompt_offers_is_taken() {
         ("Count to 3. $4 for this job.", 400),
         ("Count to 3. Offering $10-15.", 1500),
         ("Count to 3. We will pay you $5 to $8.", 800),
+        ("Count to 3. I pay $5.", 500),
     ];
     for (prompt, cents) in offers {
         assert_eq!(stated_price(prompt), Some(cents), "{prompt}");
@@ -44,6 +45,7 @@ fn amounts_in_the_data_are_no_price() {
         "Add this up.\n```\nBudget: $15\n```",
         "Ada must pay $12 to Bob. What is left of $20?",
         "Explain why people pay $5 for coffee.",
+        "Explain why I pay $5 for coffee.",
         "Pay $12 to Bob and tell me what is left.",
         "Write a slogan: we can offer $5 off everything.",
         "Type in my receipts. I will pay $2 per receipt.",
