@@ -52,7 +52,7 @@ pub(crate) fn used(settings: &Settings) -> Result<Config, Failure> {
 /// What is logged: `CLAWRK_LOG`, such as `debug` or `clawrk_server=debug`; `info` without the migrations' small talk if it says nothing.
 pub(crate) fn log_filter() -> String {
     let given = environment().into_iter().find(|(name, _)| name == "CLAWRK_LOG");
-    given.map_or_else(|| "info,refinery_core=warn".to_owned(), |(_, value)| value)
+    given.map_or_else(|| "info,refinery_core=warn,tokio_postgres=warn".to_owned(), |(_, value)| value)
 }
 
 /// A flag for a key, or for a file with a secret.

@@ -82,7 +82,7 @@ impl Error {
     /// 503: the feature is not part of this version.
     pub fn not_available_yet(what: &'static str) -> Self {
         let message = format!("This version of the exchange does not take {what} yet");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_available_yet", message)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_available_yet", message).retry_after(86_400)
     }
 
     /// 503: something that we need is away.

@@ -95,7 +95,7 @@ impl Exchange {
     }
 
     /// A task is due. A lease that went to another runner is no error.
-    pub async fn run(&self, lease: Lease) -> Result<(), Error> {
+    pub async fn run(&self, lease: Lease) -> Result<(), StoreError> {
         command(&self.store, Actor::Exchange, Action::Run(lease)).await?;
         Ok(())
     }

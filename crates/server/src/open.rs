@@ -20,6 +20,12 @@ pub enum OpenError {
     /// Several nodes must share one secret.
     #[error("with PostgreSQL a secret_key must be given, the same on every node (for example: openssl rand -hex 32)")]
     SecretMissing,
+    /// The database was set up with another secret, and holds what only that one opens.
+    #[error(
+        "this secret_key is not the one that the database was set up with: \
+         give that one, or restore its file from a backup"
+    )]
+    OtherSecret,
     /// The secret's file.
     #[error("the secret key in {path} cannot be read or made")]
     SecretFile {
@@ -40,7 +46,11 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
         Some(secret) => secret.clone(),
         None => secret_of(&config.data_dir)?,
     };
-    let app = App::new(store, Vault::new(&secret), config.policy.clone(), Box::new(Offline));
+    let vault = Vault::new(&secret);
+    if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
+        return Err(OpenError::OtherSecret);
+    }
+    let app = App::new(store, vault, config.policy.clone(), Box::new(Offline));
     serve::fill(&app.store, &app.market).await?;
     Ok(app)
 }

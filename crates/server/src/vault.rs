@@ -27,6 +27,8 @@ pub enum Purpose {
     EnvVars,
     /// The answer to a request with an `Idempotency-Key`.
     Receipt,
+    /// Nothing: whether it opens is all that counts.
+    Seal,
 }
 
 /// The value was sealed under another key or for another purpose, or was tampered with.
@@ -60,6 +62,16 @@ impl Vault {
         self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
     }
 
+    /// Something that only a vault under the same secret opens.
+    pub fn fresh_seal(&self) -> Vec<u8> {
+        self.seal(Purpose::Seal, b"clawrk")
+    }
+
+    /// Whether a seal was made under the same secret.
+    pub fn sealed(&self, seal: &[u8]) -> bool {
+        self.open(Purpose::Seal, seal).is_ok()
+    }
+
     /// Seals environment variables; none for none.
     pub fn seal_env(&self, vars: &BTreeMap<String, String>) -> Option<Vec<u8>> {
         let plain = serde_json::to_vec(vars).expect("strings are JSON");
@@ -78,6 +90,7 @@ impl Purpose {
         match self {
             Self::EnvVars => b"env vars",
             Self::Receipt => b"receipt",
+            Self::Seal => b"seal",
         }
     }
 }

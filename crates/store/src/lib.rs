@@ -60,12 +60,14 @@ enum Order {
     Submit(Box<Request>),
     TakeDueTasks { limit: u32, lease_seconds: i64 },
     DropOldReceipts,
+    Seal(Vec<u8>),
 }
 
 /// What came of an order.
 enum Reply {
     Outcome(Outcome, Vec<Arc<Job>>),
     Leases(Vec<Lease>),
+    Seal(Vec<u8>),
     Done,
 }
 
@@ -202,5 +204,13 @@ impl Store {
     /// Forgets the answers that were kept for longer than a day.
     pub async fn drop_old_receipts(&self) -> Result<(), StoreError> {
         self.backend.write(Order::DropOldReceipts).await.map(|_| ())
+    }
+
+    /// Keeps this seal if there is none yet; the one that is kept. It tells whether two nodes have the same secret.
+    pub async fn seal(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        match self.backend.write(Order::Seal(fresh)).await? {
+            Reply::Seal(kept) => Ok(kept),
+            _ => Err(StoreError::Gone),
+        }
     }
 }

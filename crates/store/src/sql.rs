@@ -107,6 +107,9 @@ pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, finge
             fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
 pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
 
+pub(crate) const SEAL: &str = "SELECT sealed FROM seal WHERE id = 1";
+pub(crate) const KEEP_SEAL: &str = "INSERT INTO seal (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
+
 pub(crate) const DUE_TASKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
       WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, job_id LIMIT $2";
 pub(crate) const LEASE_TASK: &str =

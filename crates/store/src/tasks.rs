@@ -1,4 +1,4 @@
-//! Leasing tasks, and forgetting what is no longer needed.
+//! What is written besides commands: leases of tasks, the seal, and the end of what is no longer needed.
 
 use clawrk_domain::Lease;
 
@@ -35,4 +35,12 @@ pub(crate) async fn drop_old_receipts(tx: &mut impl Tx) -> Result<Reply, StoreEr
     let horizon = receipt_horizon(tx.now().await?);
     tx.execute(vec![Statement { sql: sql::DROP_RECEIPTS, values: vec![horizon.into()], rows: None }]).await?;
     Ok(Reply::Done)
+}
+
+/// Keeps the seal if there is none yet; the one that is kept.
+pub(crate) async fn seal(tx: &mut impl Tx, fresh: &[u8]) -> Result<Reply, StoreError> {
+    tx.execute(vec![Statement { sql: sql::KEEP_SEAL, values: vec![fresh.into()], rows: None }]).await?;
+    let kept = tx.query(sql::SEAL, Vec::new()).await?;
+    let kept = kept.first().ok_or_else(|| StoreError::Corrupt("no seal".to_owned()))?;
+    Ok(Reply::Seal(kept.bytes(0)?.to_owned()))
 }

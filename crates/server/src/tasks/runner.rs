@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
+use clawrk_store::StoreError;
 use tokio::time::{Instant, sleep};
 
-use crate::{App, Error, telemetry};
+use crate::{App, telemetry};
 
 /// Tasks leased at once.
 const BATCH: u32 = 64;
@@ -42,14 +43,18 @@ pub async fn run(app: App) {
     keep_house(&app).await;
 }
 
-/// Runs every task that is due now; how many there were.
-pub async fn settle(app: &App) -> Result<usize, Error> {
+/// Runs every task that is due now; how many there were. One that cannot be run keeps no other from running: its
+/// lease runs out, and it is tried again.
+pub async fn settle(app: &App) -> Result<usize, StoreError> {
     let mut count = 0;
     loop {
         let leases = app.store.take_due_tasks(BATCH, LEASE_SECONDS).await?;
         for lease in &leases {
-            app.exchange.run(*lease).await?;
-            telemetry::task(lease.task.kind.as_str());
+            match app.exchange.run(*lease).await {
+                Ok(()) => telemetry::task(lease.task.kind.as_str()),
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => tracing::error!(?error, task = ?lease.task, "a task could not be run"),
+            }
         }
         count += leases.len();
         if leases.len() < BATCH as usize {

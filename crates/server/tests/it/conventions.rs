@@ -1,6 +1,8 @@
 //! What holds for every route.
 
 use clawrk_domain::Scopes;
+use clawrk_domain::estimate::Estimate;
+use clawrk_server::outside::structurer::{Offline, Structurer};
 use serde_json::json;
 
 use crate::support::TestApp;
@@ -52,6 +54,28 @@ async fn refusals_come_in_their_order() {
     ada.patch(unknown, json!({"name": "a"})).await.refused(404, "not_found");
     ada.review("000000000000", "perhaps").await.refused(400, "malformed_request");
     ada.review("000000000000", "pass").await.refused(404, "not_found");
+}
+
+/// A structurer with a bug.
+struct Broken;
+
+#[async_trait::async_trait]
+impl Structurer for Broken {
+    async fn structure(&self, prompt: &str) -> Estimate {
+        assert!(!prompt.contains("bug"), "no answer repeats this: {prompt}");
+        Offline.structure(prompt).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_without_detail_and_the_exchange_goes_on() {
+    let app = TestApp::structured_by(Broken).await;
+    let ada = app.user("ada", 10_00).await;
+    let refused =
+        ada.post("/api/jobs/run", json!({"prompt": "a bug", "confirmed": true})).await.refused(500, "internal");
+    assert_eq!(refused["error"], "Something went wrong on our side");
+    assert_eq!(ada.balance().await, 10_00);
+    ada.post("/api/jobs/run", json!({"prompt": "all is well", "confirmed": true})).await.expect(201);
 }
 
 #[tokio::test]

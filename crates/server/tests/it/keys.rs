@@ -1,9 +1,11 @@
 //! API keys.
 
+use std::fmt::Write;
+
 use clawrk_domain::{Scope, Scopes};
 use serde_json::json;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, User};
 
 #[tokio::test]
 async fn a_key_is_shown_once_works_at_once_and_is_refused_once_revoked() {
@@ -64,4 +66,34 @@ async fn keys_that_are_none_are_refused() {
     for key in ["nonsense", &bent, &ada.key[1..], "clawrk_"] {
         ada.with_key(key).get("/api/agents").await.refused(401, "unauthenticated");
     }
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_scope() {
+    let app = TestApp::new().await;
+    let names = ["read", "work", "spend", "admin"];
+    let mut users = Vec::new();
+    for name in names {
+        users.push(app.user_with(name, 0, Scopes::from_iter([name.parse::<Scope>().unwrap()])).await);
+    }
+    let document = app.anonymous().get("/openapi.json").await.expect(200);
+    // Fields that a route does not know are ignored: one body is right for all of them.
+    let body = json!({"prompt": "x", "confirmed": true, "name": "x", "verdict": "pass", "output_text": "x"});
+    let body = Some(body.to_string().into_bytes());
+    let mut table = String::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let at = path.replace("{id}", "01941f29-7c00-7000-8000-000000000000");
+            let ask = async |user: &User| user.send(&method.to_uppercase(), &at, body.clone(), &[]).await;
+            let mut passing = Vec::new();
+            for (user, name) in users.iter().zip(names) {
+                let answer = ask(user).await;
+                let refused = answer.status == 403 && answer.json()["code"] == "scope_missing";
+                passing.extend((!refused).then_some(name));
+            }
+            let open = if ask(&app.anonymous()).await.status == 401 { "" } else { " (no key)" };
+            writeln!(table, "{:<6} {path}: {}{open}", method.to_uppercase(), passing.join(" ")).unwrap();
+        }
+    }
+    insta::assert_snapshot!("scopes", table);
 }

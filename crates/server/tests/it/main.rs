@@ -10,6 +10,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod openapi;
+mod secrets;
 mod sight;
 mod story;
 mod support;

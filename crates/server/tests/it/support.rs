@@ -11,13 +11,14 @@ use clawrk_domain::key::NewKey;
 use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::exchange::Operator;
-use clawrk_server::outside::structurer::Offline;
+use clawrk_server::outside::structurer::{Offline, Structurer};
 use clawrk_server::tasks::runner;
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, router, serve};
 use clawrk_store::{Clock, Store};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio_postgres::SimpleQueryMessage;
 use tower::ServiceExt;
 
 /// A whole exchange.
@@ -25,13 +26,13 @@ pub struct TestApp {
     pub app: App,
     pub router: Router,
     pub clock: Clock,
-    _data: Data,
+    data: Data,
 }
 
-/// What has to outlive the exchange.
+/// Where the exchange keeps everything.
 enum Data {
-    Folder(#[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir),
-    Database,
+    Folder(tempfile::TempDir),
+    Database(String),
 }
 
 /// An answer.
@@ -77,22 +78,28 @@ pub struct User {
 impl TestApp {
     /// An empty exchange at noon of the first day of 2025.
     pub async fn new() -> Self {
-        Self::with(Policy::default(), "127.0.0.1:40000").await
+        Self::with(Box::new(Offline), "127.0.0.1:40000").await
     }
 
     /// The same, asked from another machine.
     pub async fn from_afar() -> Self {
-        Self::with(Policy::default(), "192.0.2.7:40000").await
+        Self::with(Box::new(Offline), "192.0.2.7:40000").await
     }
 
-    async fn with(policy: Policy, peer: &str) -> Self {
+    /// The same, with another structurer.
+    pub async fn structured_by(structurer: impl Structurer + 'static) -> Self {
+        Self::with(Box::new(structurer), "127.0.0.1:40000").await
+    }
+
+    async fn with(structurer: Box<dyn Structurer>, peer: &str) -> Self {
+        let policy = Policy::default();
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy.clone(), clock.clone()).await;
-        let app = App::new(store, Vault::new("a secret for tests"), policy, Box::new(Offline));
+        let app = App::new(store, Vault::new("a secret for tests"), policy, structurer);
         serve::fill(&app.store, &app.market).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
-        Self { app, router, clock, _data: data }
+        Self { app, router, clock, data }
     }
 
     /// A user with this much in the wallet.
@@ -124,6 +131,26 @@ impl TestApp {
     /// The operator gives balance.
     pub async fn grant(&self, user: &User, cents: i64) {
         Operator(self.app.store.clone()).grant(user.id.parse().unwrap(), Cents(cents)).await.unwrap();
+    }
+
+    /// Every byte that the exchange keeps: its files, or its tables as text.
+    pub async fn kept(&self) -> Vec<u8> {
+        match &self.data {
+            Data::Folder(folder) => {
+                let files = std::fs::read_dir(folder.path()).unwrap();
+                files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+            }
+            Data::Database(url) => {
+                let tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'";
+                let mut kept = String::new();
+                for table in asked(url, tables).await {
+                    // Bytes as escaped text, so that what is not encrypted shows.
+                    let rows = format!("SET bytea_output = 'escape'; SELECT t::text FROM {table} t");
+                    kept.push_str(&asked(url, &rows).await.join("\n"));
+                }
+                kept.into_bytes()
+            }
+        }
     }
 
     /// The books balance.
@@ -227,17 +254,27 @@ async fn store(policy: Policy, clock: Clock) -> (Store, Data) {
     }
     let server = variable("CLAWRK_TEST_POSTGRES").expect("CLAWRK_TEST_POSTGRES names a server for the tests");
     let name = format!("http_{:032x}", clawrk_server::random::seed());
-    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-    let create = async {
-        let made = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
-        drop(client);
-        made
-    };
-    let (made, _) = futures_util::future::join(create, connection).await;
-    made.unwrap();
+    asked(&server, &format!("CREATE DATABASE {name}")).await;
     let (base, _) = server.rsplit_once('/').expect("a URL names a database");
-    let store = Store::postgres(&format!("{base}/{name}"), policy, clock).await.unwrap();
-    (store, Data::Database)
+    let url = format!("{base}/{name}");
+    let store = Store::postgres(&url, policy, clock).await.unwrap();
+    (store, Data::Database(url))
+}
+
+/// What a database answers: the first column of every row.
+async fn asked(url: &str, sql: &str) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let asking = async {
+        let answer = client.simple_query(sql).await;
+        drop(client);
+        answer
+    };
+    let (answer, _) = futures_util::future::join(asking, connection).await;
+    let text = |message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    answer.unwrap().into_iter().filter_map(text).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "which database the tests run on comes from the environment")]

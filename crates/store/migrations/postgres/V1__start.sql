@@ -161,6 +161,12 @@ CREATE TABLE receipts (
 );
 CREATE INDEX receipts_by_time ON receipts (created_at);
 
+-- Something known, encrypted by the server under its secret_key: another key does not open it.
+CREATE TABLE seal (
+    id     BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    sealed BYTEA NOT NULL
+);
+
 -- Which jobs changed, for the other nodes. Rows become visible in commit order only below
 -- pg_snapshot_xmin, so readers remember a transaction id, not a place in the table.
 CREATE TABLE feed (

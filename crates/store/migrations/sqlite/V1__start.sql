@@ -159,3 +159,9 @@ CREATE TABLE receipts (
     PRIMARY KEY (user_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX receipts_by_time ON receipts (created_at);
+
+-- Something known, encrypted by the server under its secret_key: another key does not open it.
+CREATE TABLE seal (
+    id     BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    sealed BLOB NOT NULL
+);

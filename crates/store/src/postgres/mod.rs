@@ -181,6 +181,7 @@ impl Node {
             Order::Submit(request) => submit::submit(&mut tx, request, &self.policy).await,
             Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(&mut tx, *limit, *lease_seconds).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
+            Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
         };
         match reply {
             Ok(reply) => tx.end().await.map(|()| reply),

@@ -122,6 +122,7 @@ fn carry(tx: &mut SqliteTx<'_>, order: &Order, policy: &Policy) -> Result<Reply,
         Order::Submit(request) => submit::submit(tx, request, policy).now_or_never(),
         Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(tx, *limit, *lease_seconds).now_or_never(),
         Order::DropOldReceipts => tasks::drop_old_receipts(tx).now_or_never(),
+        Order::Seal(fresh) => tasks::seal(tx, fresh).now_or_never(),
     };
     ready.expect("SQLite answers at once")
 }

@@ -52,6 +52,11 @@ pub(super) async fn a_receipt_is_kept_for_a_day(h: &Harness) {
     assert_eq!(h.balance(ada).await, 4000);
 }
 
+pub(super) async fn the_first_seal_stays(h: &Harness) {
+    assert_eq!(h.store.seal(vec![0, 1]).await.unwrap(), [0, 1]);
+    assert_eq!(h.node().await.seal(vec![2]).await.unwrap(), [0, 1]);
+}
+
 pub(super) async fn a_refused_request_keeps_no_receipt(h: &Harness) {
     let ada = h.user("ada", 500).await;
     let keyed = |price| {

@@ -31,6 +31,7 @@ on_both_databases!(
     silence_passes_after_the_review_window,
     a_repeat_gets_the_same_bytes,
     a_receipt_is_kept_for_a_day,
+    the_first_seal_stays,
     a_refused_request_keeps_no_receipt,
     a_leased_task_is_left_alone_until_its_lease_runs_out,
     tasks_are_leased_oldest_first_and_within_the_limit,
