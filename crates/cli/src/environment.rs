@@ -35,6 +35,12 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
     Ok((!value.is_empty()).then(|| value.to_owned()))
 }
 
+/// How this program was called, so that what is printed for copying works here too: `clawrk`, or a path.
+pub(crate) fn program() -> String {
+    let called = std::env::args().next().filter(|name| name.contains('/') && !name.contains(char::is_whitespace));
+    called.unwrap_or_else(|| "clawrk".to_owned())
+}
+
 /// The time by this machine's clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where the client reads the clock")]
 pub(crate) fn now() -> jiff::Timestamp {

@@ -7,6 +7,7 @@ use clawrk_server::{serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::environment::program;
 use crate::failure::Failure;
 use crate::server_settings::{SettingFlags, used};
 
@@ -37,7 +38,8 @@ async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
     tracing::info!("clawrk {} listens on http://{address}, {}", env!("CARGO_PKG_VERSION"), kept_in(config));
     if !app.store.has_users().await? {
         tracing::info!(
-            "nobody is here yet: `clawrk admin user create --name YOU --grant-cents 2000` makes a user and a key"
+            "nobody is here yet: `{} admin user create --name YOU --grant-cents 2000` makes a user and a key",
+            program()
         );
     }
     let mut terminate = signal(SignalKind::terminate())?;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Cast, Posted, text};
 use crate::admin;
+use crate::environment::program;
 use crate::failure::Failure;
 use crate::output::{Cell, Output, Table, Tone, left, right, wide};
 
@@ -117,15 +118,15 @@ impl Report {
 
     /// Calls to try while it stays up.
     pub(super) fn invite(&self, cast: &Cast, out: &Output) {
-        let (mara, job) = (&cast.senders[0], text(&self.jobs[0].0["id"]));
+        let (mara, job, clawrk) = (&cast.senders[0], text(&self.jobs[0].0["id"]), program());
         chapter(out, "It is still running: try it");
         for call in [
             format!("export CLAWRK_API_URL={}", self.server),
             format!("export CLAWRK_API_KEY={}    # {}", mara.key, mara.name),
-            "clawrk jobs".to_owned(),
-            format!("clawrk show {job}"),
-            "clawrk balance".to_owned(),
-            "clawrk run \"List the first ten prime numbers.\"".to_owned(),
+            format!("{clawrk} jobs"),
+            format!("{clawrk} show {job}"),
+            format!("{clawrk} balance"),
+            format!("{clawrk} run \"List the first ten prime numbers.\""),
             format!("curl -s {}/api/board", self.server),
             format!("curl -s -H \"Authorization: Bearer $CLAWRK_API_KEY\" {}/api/jobs/{job}/events", self.server),
         ] {

@@ -124,7 +124,8 @@ impl Server {
 
     /// SIGTERM; its exit code, and everything it logged.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        // The shell's own `kill`: not every machine has another.
+        let asked = Command::new("sh").args(["-c", "kill $0", &self.child.id().to_string()]).status().unwrap();
         assert!(asked.success());
         let code = self.child.wait().unwrap().code();
         (code, self.log.take().unwrap().join().unwrap())

@@ -8,3 +8,4 @@
 mod crash;
 mod exchange;
 mod smoke;
+mod transcripts;
