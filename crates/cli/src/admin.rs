@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
+use clawrk_domain::limits;
 use clawrk_domain::{Cents, Scopes, User, UserId};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::exchange::Operator;
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 use crate::format;
 use crate::output::Output;
 use crate::server_settings::SettingFlags;
+use crate::within;
 
 /// Flags of `admin`.
 #[derive(Debug, Args)]
@@ -47,7 +49,7 @@ enum UserCommand {
         #[arg(long)]
         email: Option<String>,
         /// Balance to begin with, in cents
-        #[arg(long, value_name = "CENTS")]
+        #[arg(long, value_name = "CENTS", allow_negative_numbers = true, value_parser = within(&(0..=*limits::GRANT_CENTS.end())))]
         grant_cents: Option<i64>,
         /// May run the exchange: the key has the scope `admin` too
         #[arg(long)]
@@ -60,7 +62,7 @@ enum UserCommand {
         /// The user's id, name or e-mail address
         user: String,
         /// How much, in cents
-        #[arg(value_name = "CENTS")]
+        #[arg(value_name = "CENTS", allow_negative_numbers = true, value_parser = within(&limits::GRANT_CENTS))]
         amount_cents: i64,
         #[command(flatten)]
         settings: SettingFlags,

@@ -223,7 +223,7 @@ fn shown(client: &Client, out: &Output, answer: &Value) -> Result<(), Failure> {
     let agent: Agent = read(client, answer)?;
     let mut card = Card::new(&agent.name);
     if agent.is_default {
-        card = card.tag("default", Tone::Quiet);
+        card = card.tag("default agent", Tone::Quiet);
     }
     card.field("id", &agent.id);
     card.maybe("avatar", agent.avatar_url.as_ref());

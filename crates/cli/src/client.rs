@@ -249,7 +249,7 @@ impl Client {
         let in_flight = code == "idempotency_in_progress";
         Failure {
             transient: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || in_flight,
-            hint: self.hint_for(status, headers, retry_after_seconds),
+            hint: self.hint_for(status, &code, headers, retry_after_seconds),
             request_id,
             retry_after_seconds,
             more: (!body.is_empty()).then(|| Box::new(body)),
@@ -257,7 +257,13 @@ impl Client {
         }
     }
 
-    fn hint_for(&self, status: StatusCode, headers: &HeaderMap, retry_after_seconds: Option<u64>) -> Option<String> {
+    fn hint_for(
+        &self,
+        status: StatusCode,
+        code: &str,
+        headers: &HeaderMap,
+        retry_after_seconds: Option<u64>,
+    ) -> Option<String> {
         if status == StatusCode::UNAUTHORIZED {
             let place = match self.settings.key.as_ref()?.source {
                 Source::Credentials => "your credentials file",
@@ -265,6 +271,9 @@ impl Client {
             };
             let why = "it was revoked, it expired, or it is another server's";
             return Some(format!("the key in {place} does not count here: {why}"));
+        }
+        if status == StatusCode::FORBIDDEN && code == "scope_missing" {
+            return Some("`clawrk keys list` shows what your keys may do; this needs one that may do more".to_owned());
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Some(retry_after_seconds.map_or("try again later".into(), |left| format!("try again in {left} s")));

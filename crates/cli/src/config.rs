@@ -5,7 +5,7 @@ use clawrk_server::config::{KEYS, Source};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{Cell, Output, Table, Tone, left, wide};
+use crate::output::{Output, Tone};
 use crate::server_settings::{SettingFlags, used};
 
 /// Flags of `config`: the server's settings.
@@ -26,19 +26,15 @@ pub(crate) fn run(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
         });
         out.document(&Value::Array(keys.collect()));
     } else {
-        let mut table = Table::new(&[left("key"), left("value"), left("from"), wide("meaning")]);
         for key in &KEYS {
             let source = settings.source(key.name);
-            let tone = if source == Source::Default { Tone::Quiet } else { Tone::Strong };
-            let meaning = if key.later { format!("(later) {}", key.meaning) } else { key.meaning.to_owned() };
-            table.row([
-                Cell::new(key.name),
-                Cell::toned(settings.shown(key), tone),
-                Cell::new(source.to_string()),
-                Cell::new(meaning),
-            ]);
+            let tone = if source == Source::Default { Tone::Plain } else { Tone::Good };
+            let value = Some(settings.shown(key)).filter(|value| !value.is_empty()).unwrap_or_else(|| "-".to_owned());
+            let origin = format!("  ({source})");
+            out.line(&[(key.name, Tone::Strong), ("  ", Tone::Plain), (&value, tone), (&origin, Tone::Quiet)]);
+            let later = if key.later { "Not used yet. " } else { "" };
+            out.line(&[("    ", Tone::Plain), (later, Tone::Quiet), (key.meaning, Tone::Plain)]);
         }
-        out.table(&table);
         settings.warnings.iter().for_each(|warning| out.note(warning));
     }
     used(&settings).map(|_| ())

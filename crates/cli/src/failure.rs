@@ -74,6 +74,7 @@ impl Failure {
         body.insert("error".to_owned(), self.message.clone().into());
         body.insert("code".to_owned(), self.code.as_ref().into());
         body.insert("request_id".to_owned(), self.request_id.clone().into());
+        body.insert("hint".to_owned(), self.hint.clone().into());
         Value::Object(body)
     }
 }
@@ -81,6 +82,9 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     /// Something on this machine did not work: the whole chain of reasons is for whoever runs it.
     fn from(error: anyhow::Error) -> Self {
-        Self::failed("failed", format!("{error:#}"))
+        let message = format!("{error:#}");
+        let mut characters = message.chars();
+        let first = characters.next().into_iter().flat_map(char::to_uppercase);
+        Self::failed("failed", first.chain(characters).collect::<String>())
     }
 }

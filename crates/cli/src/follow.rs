@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::account;
 use crate::agents;
 use crate::client::{Client, parse_id};
 use crate::environment::now;
@@ -69,11 +70,17 @@ impl Patience {
 pub(crate) async fn wait(args: WaitArgs, client: &Client, out: &Output) -> Result<(), Failure> {
     let start = Instant::now();
     let end = args.timeout.map(|seconds| start + Duration::from_secs(seconds));
+    // Whoever may not ask who they are can wait all the same.
+    let me = account::my_id(client).await.ok();
     let spinner = out.spinner();
     let waited = poll(&args.id, client, end, |job| {
         let since = format::duration(i64::try_from(start.elapsed().as_secs()).unwrap_or(i64::MAX));
-        let hint = if job.status == "pending_payment" { ": `clawrk pay` pays it" } else { "" };
-        spinner.line(&format!("{}{hint}, waiting for {since}", job.status.replace('_', " ")));
+        let hint = match job.review_hint(me.as_deref()) {
+            Some(hint) => format!("; it waits for your review: {hint}"),
+            None if job.status == "pending_payment" => "; `clawrk pay` pays it".to_owned(),
+            None => String::new(),
+        };
+        spinner.line(&format!("{}, waiting for {since}{hint}", job.status.replace('_', " ")));
     })
     .await;
     spinner.clear();
@@ -81,13 +88,16 @@ pub(crate) async fn wait(args: WaitArgs, client: &Client, out: &Output) -> Resul
     if out.is_json() {
         out.document(&answer);
     } else {
-        out.card(&job.card(now()));
+        out.card(&job.card(now(), &agents::names(client).await.unwrap_or_default()));
     }
     match job.status.as_str() {
         "verified" => Ok(()),
         status if is_over(status) => Err(Failure::failed("job_not_verified", format!("The job is {status}."))),
         status => Err(Failure::failed("wait_timed_out", format!("The job is still {}.", status.replace('_', " ")))
-            .hint(format!("it goes on without you; `clawrk wait {}` waits again", job.id))),
+            .hint(match job.review_hint(me.as_deref()) {
+                Some(hint) => format!("it waits for your review: {hint}"),
+                None => format!("it goes on without you; `clawrk wait {}` waits again", job.id),
+            })),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) fn relative(now: Timestamp, text: &str) -> String {
         0..5 => "just now".to_owned(),
         _ if past.abs() > 30 * DAY => time.strftime("%Y-%m-%d").to_string(),
         _ if past > 0 => format!("{} ago", coarse(past)),
+        // A few seconds are nothing in a minute: what was set to 30 days does not end in 29 at once.
+        _ if past <= -MINUTE => format!("in {}", coarse(-past + 4)),
         _ => format!("in {}", coarse(-past)),
     }
 }
@@ -75,12 +77,12 @@ pub(crate) fn seconds_left(now: Timestamp, text: &str) -> Option<i64> {
     Some((time.as_millisecond() - now.as_millisecond() + 999).div_euclid(1000))
 }
 
-/// What will end when: `hold ends in 21 s`, `hold is over`.
-pub(crate) fn ends(now: Timestamp, what: &str, text: &str) -> String {
+/// When something ends: `ends in 21 s`, `is over`.
+pub(crate) fn ends(now: Timestamp, text: &str) -> String {
     match seconds_left(now, text) {
-        Some(seconds) if seconds > 0 => format!("{what} ends in {}", duration(seconds)),
-        Some(_) => format!("{what} is over"),
-        None => format!("{what} ends at {text}"),
+        Some(seconds) if seconds > 0 => format!("ends in {}", duration(seconds)),
+        Some(_) => "is over".to_owned(),
+        None => format!("ends at {text}"),
     }
 }
 
@@ -157,6 +159,8 @@ mod tests {
             ("2025-01-26T12:00:00Z", "5 d ago"),
             ("2024-12-01T12:00:00Z", "2024-12-01"),
             ("2025-01-31T12:00:21Z", "in 21 s"),
+            ("2025-02-02T00:00:00Z", "in 1 d"),
+            ("2025-02-14T11:59:58Z", "in 14 d"),
             ("soon", "soon"),
         ];
         for (time, text) in cases {
@@ -169,10 +173,10 @@ mod tests {
     #[test]
     fn what_ends_says_when() {
         let now = at("2025-01-31T12:00:00.400Z");
-        assert_eq!(ends(now, "hold", "2025-01-31T12:00:21Z"), "hold ends in 21 s");
-        assert_eq!(ends(now, "hold", "2025-01-31T12:00:00.500Z"), "hold ends in 1 s");
-        assert_eq!(ends(now, "hold", "2025-01-31T12:00:00.400Z"), "hold is over");
-        assert_eq!(ends(now, "hold", "?"), "hold ends at ?");
+        assert_eq!(ends(now, "2025-01-31T12:00:21Z"), "ends in 21 s");
+        assert_eq!(ends(now, "2025-01-31T12:00:00.500Z"), "ends in 1 s");
+        assert_eq!(ends(now, "2025-01-31T12:00:00.400Z"), "is over");
+        assert_eq!(ends(now, "?"), "ends at ?");
     }
 
     #[test]

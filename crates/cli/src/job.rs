@@ -17,6 +17,7 @@ use crate::output::{Card, Cell, Shape, Table, Tone, clean, left, right, wide};
 pub(crate) struct Job {
     pub(crate) id: String,
     pub(crate) status: String,
+    pub(crate) sender: Option<String>,
     pub(crate) title: Option<String>,
     pub(crate) prompt: Option<String>,
     pub(crate) description: Option<String>,
@@ -107,27 +108,39 @@ impl Job {
     /// What ends soonest: the hold or the deadline of the attempt under way.
     pub(crate) fn ends(&self, now: Timestamp) -> Option<String> {
         match (self.status.as_str(), &self.hold_expires_at, &self.deadline_at) {
-            ("held", Some(until), _) => Some(format::ends(now, "hold", until)),
-            ("accepted", _, Some(until)) => Some(format::ends(now, "time", until)),
+            ("held", Some(until), _) => Some(format!("hold {}", format::ends(now, until))),
+            ("accepted", _, Some(until)) => Some(format!("time {}", format::ends(now, until))),
             _ => None,
         }
     }
 
-    /// The job, shown whole.
-    pub(crate) fn card(&self, now: Timestamp) -> Card {
+    /// How its sender, if that is this user, decides the submission that waits for it.
+    pub(crate) fn review_hint(&self, user: Option<&str>) -> Option<String> {
+        let waits = self.verification.as_ref().is_some_and(|found| found.verdict == "needs_review");
+        (waits && self.status == "submitted" && self.sender.as_deref() == user && user.is_some()).then(|| {
+            format!(
+                "`clawrk review {0} --pass` pays the agent, `clawrk review {0} --fail --reason TEXT` does not",
+                self.id
+            )
+        })
+    }
+
+    /// The job, shown whole; the agents by id are those whose names are known.
+    pub(crate) fn card(&self, now: Timestamp, agents: &BTreeMap<String, String>) -> Card {
+        let agent = |id| agents.get(id).unwrap_or(id);
         let mut card = Card::new(self.title.as_deref().unwrap_or(&self.id)).tag(&self.status, tone(&self.status));
         card.field("id", &self.id);
         let payout = self.payout_cents.map(|cents| format!(" (the agent gets {})", format::money(cents)));
         card.field("price", format!("{}{}", format::money(self.price_cents), payout.unwrap_or_default()));
         card.maybe("time limit", self.time_limit_seconds.map(format::duration));
         match (self.status.as_str(), &self.hold_expires_at, &self.deadline_at) {
-            ("held", Some(until), _) => card.toned("hold", ending(now, "hold", until), Tone::Busy),
-            ("accepted", _, Some(until)) => card.toned("deadline", ending(now, "time", until), Tone::Busy),
+            ("held", Some(until), _) => card.toned("hold", ending(now, until), Tone::Busy),
+            ("accepted", _, Some(until)) => card.toned("deadline", ending(now, until), Tone::Busy),
             _ => {}
         }
         card.maybe("attempts", self.attempt_count.filter(|count| *count > 0).map(|count| count.to_string()));
-        card.maybe("held by agent", self.held_by_agent_id.as_ref());
-        card.maybe("agent", self.receiver_agent_id.as_ref());
+        card.maybe("held by agent", self.held_by_agent_id.as_ref().map(agent));
+        card.maybe("agent", self.receiver_agent_id.as_ref().map(agent));
         if self.cancellation_requested == Some(true) && !is_over(&self.status) {
             card.toned("cancellation", "requested: it is cancelled when the current attempt fails", Tone::Busy);
         }
@@ -152,8 +165,8 @@ impl Job {
 }
 
 /// When something ends, seen from now and by the clock.
-fn ending(now: Timestamp, what: &str, until: &str) -> String {
-    format!("{} ({})", format::ends(now, what, until), format::exact(until))
+fn ending(now: Timestamp, until: &str) -> String {
+    format!("{} ({})", format::ends(now, until), format::exact(until))
 }
 
 impl Verification {
@@ -253,6 +266,11 @@ impl Event {
         details.extend(self.reason.clone().filter(|reason| !reason.is_empty()));
         if self.status.as_deref() == Some("queued") && !matches!(self.kind.as_str(), "posted" | "paid") {
             details.push("queued again".to_owned());
+        }
+        if self.is_last() && !matches!(self.kind.as_str(), "verified" | "cancelled") {
+            details.push(
+                if self.status.as_deref() == Some("failed") { "failed for good" } else { "cancelled" }.to_owned(),
+            );
         }
         details.join("; ")
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::account;
 use crate::agents;
 use crate::client::Client;
 use crate::environment::now;
@@ -72,11 +73,17 @@ pub(crate) async fn show(id: &str, client: &Client, out: &Output) -> Result<(), 
     }
     let job: Job = read(client, &answer)?;
     let events: Vec<Event> = read(client, &history)?;
-    out.card(&job.card(now()));
+    let names = agents::names(client).await?;
+    out.card(&job.card(now(), &names));
     if !events.is_empty() {
         out.line(&[]);
         out.line(&[("History", Tone::Strong)]);
         out.table(&history_table(&events));
+    }
+    if job.status == "submitted"
+        && let Some(hint) = job.review_hint(Some(&account::my_id(client).await?))
+    {
+        out.note(&format!("\nIt waits for your review: {hint}."));
     }
     Ok(())
 }

@@ -84,11 +84,15 @@ async fn list(client: &Client, out: &Output) -> Result<(), Failure> {
             Cell::new(key.scopes.join(" ")),
             Cell::toned(format::relative(now(), &key.created_at), Tone::Quiet),
             Cell::toned(seen(&key.last_used_at), Tone::Quiet),
-            Cell::toned(seen(&key.expires_at), Tone::Quiet),
+            Cell::toned(if expired(key) { "expired".to_owned() } else { seen(&key.expires_at) }, Tone::Quiet),
         ]);
     }
     out.table(&table);
     Ok(())
+}
+
+fn expired(key: &ApiKey) -> bool {
+    key.expires_at.as_deref().and_then(|end| format::seconds_left(now(), end)).is_some_and(|left| left <= 0)
 }
 
 async fn create(args: CreateArgs, client: &Client, out: &Output) -> Result<(), Failure> {

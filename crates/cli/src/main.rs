@@ -29,7 +29,7 @@ mod work;
 
 use std::process::ExitCode;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -167,6 +167,11 @@ const SUBMIT_EXAMPLES: &str = "Examples:
   clawrk submit -f result.md
   ./solve | clawrk submit -f -";
 
+/// Reads a whole number within these bounds.
+pub(crate) fn within(bounds: &std::ops::RangeInclusive<i64>) -> RangedI64ValueParser<i64> {
+    RangedI64ValueParser::new().range(bounds.clone())
+}
+
 /// Reads a `--limit`: at least 1.
 pub(crate) fn limit_parser() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=1_000_000)
@@ -207,12 +212,14 @@ fn read_arguments() -> Result<Cli, ExitCode> {
         }
         let json = arguments.iter().any(|argument| argument == "--json");
         let out = Output::new(json);
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ");
         if json {
-            let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            out.failure(&Failure::usage(first));
+            // What is wrong is the first paragraph; how it would be right follows.
+            let problem = text.split("\n\n").next().unwrap_or_default();
+            out.failure(&Failure::usage(problem.split_whitespace().collect::<Vec<_>>().join(" ")));
         } else {
-            out.wrong_use(&error.render().ansi().to_string());
+            out.wrong_use(text);
         }
         ExitCode::from(failure::Exit::Usage as u8)
     })

@@ -191,9 +191,9 @@ impl Output {
         aside(&format!("{text}\n"));
     }
 
-    /// What was wrong with the command line, on stderr, in the parser's own words and styles.
+    /// What was wrong with the command line, on stderr, in the parser's own words; they repeat what was typed.
     pub(crate) fn wrong_use(&self, text: &str) {
-        aside(text);
+        aside(&format!("{} {}", Tone::Bad.of("error:"), clean(text, Shape::Lines)));
     }
 
     /// Whether somebody is there to be asked.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use clawrk_domain::limits;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +13,7 @@ use crate::format;
 use crate::job::{Job, read, tone};
 use crate::output::{Card, Output, Tone};
 use crate::text;
+use crate::within;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -23,10 +25,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
     /// What you pay when the work passes, in cents; estimated if you leave it out
-    #[arg(long, value_name = "CENTS")]
+    #[arg(long, value_name = "CENTS", allow_negative_numbers = true, value_parser = within(&limits::PRICE_CENTS))]
     price: Option<i64>,
     /// How long an attempt may take; estimated if you leave it out
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = within(&limits::TIME_LIMIT_SECONDS))]
     time_limit: Option<i64>,
     /// One line for the board
     #[arg(long)]
@@ -49,6 +51,9 @@ pub(crate) struct RunArgs {
     /// Post it without asking
     #[arg(short, long)]
     yes: bool,
+    /// Only show what it would cost, and post nothing
+    #[arg(long, conflicts_with = "yes")]
+    estimate: bool,
 }
 
 /// Arguments of `cancel`.
@@ -103,18 +108,31 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 /// `run`: estimates a job, asks, and posts it.
 pub(crate) async fn run(args: RunArgs, client: &Client, out: &Output) -> Result<(), Failure> {
-    if !args.yes {
-        text::must_ask(out)?;
+    if !args.yes && !args.estimate && !out.can_ask() {
+        let failure = Failure::usage("This has to be confirmed, and there is no terminal to ask on");
+        return Err(failure.hint("add -y to post it, or --estimate to see the price and post nothing"));
     }
-    let yes = args.yes;
+    let (yes, estimate_only) = (args.yes, args.estimate);
     let mut body = run_body(args)?;
     let path = ["api", "jobs", "run"];
     let answer = client.post(&path, &Value::Object(body.clone()), std::time::Duration::ZERO).await?;
     let estimate: Estimate = read(client, &answer)?;
     let price = confirm_with(&mut body, &estimate);
-    out.card_aside(&estimate_card(&body, estimate.estimate_basis.as_deref()));
-    if !yes && !out.ask(&format!("\nPost this job for {}?", format::money(price))) {
-        return Err(Failure::failed("declined", "The job was not posted; nothing was charged."));
+    let card = estimate_card(&body, estimate.estimate_basis.as_deref());
+    if estimate_only {
+        if out.is_json() {
+            out.document(&answer);
+        } else {
+            out.card(&card);
+        }
+        return Ok(());
+    }
+    out.card_aside(&card);
+    if !yes {
+        out.note("");
+        if !out.ask(&format!("Post this job for {}?", format::money(price))) {
+            return Err(Failure::failed("declined", "The job was not posted; nothing was charged."));
+        }
     }
     let answer = client.post_once(&path, &Value::Object(body)).await.map_err(kept)?;
     if out.is_json() {
@@ -130,6 +148,9 @@ pub(crate) async fn run(args: RunArgs, client: &Client, out: &Output) -> Result<
 /// What is asked for, as far as the sender said it.
 fn run_body(args: RunArgs) -> Result<Map<String, Value>, Failure> {
     let prompt = text::either(args.prompt, args.file.as_deref())?.unwrap_or_default();
+    if prompt.trim().is_empty() {
+        return Err(Failure::usage("The prompt is blank: say what is to be done"));
+    }
     let criteria = if args.no_criteria || !args.criteria.is_empty() { Some(args.criteria) } else { None };
     let variables: BTreeMap<String, String> = args.variables.into_iter().collect();
     let given = [
@@ -183,14 +204,10 @@ fn estimate_card(body: &Map<String, Value>, basis: Option<&str>) -> Card {
         card.text("Criteria", Some("none: you review the result yourself"));
     }
     card.text("How this was estimated", basis);
-    let mut public =
-        "Everybody can read the title, the description and the requirements on the board. The prompt, the \
-        criteria, the variables and the result are for you and the agent at work."
-            .to_owned();
     if text("description").is_some() && text("description") == text("prompt") {
-        public.push_str("\nThe description is your prompt, word for word: --description says something else.");
+        let public = "The description is your prompt, word for word: --description says something else.";
+        card.text("What becomes public", Some(public));
     }
-    card.text("What becomes public", Some(&public));
     card
 }
 
@@ -226,7 +243,7 @@ pub(crate) async fn cancel(args: CancelArgs, client: &Client, out: &Output) -> R
         ("accepted" | "submitted", Some(true)) => {
             "An agent is at work on it: it is cancelled when this attempt fails; a pass is still paid.".to_owned()
         }
-        ("cancelled", _) => "What you paid for it is back in your balance.".to_owned(),
+        ("cancelled", _) => "Whatever you paid for it is back in your balance.".to_owned(),
         _ => "It was over already; nothing changed.".to_owned(),
     })
 }
@@ -243,6 +260,7 @@ pub(crate) async fn review(args: ReviewArgs, client: &Client, out: &Output) -> R
         ("verified", Some(payout)) => format!("{} goes to the agent's owner.", format::money(payout)),
         ("queued", _) => "It is open for another attempt.".to_owned(),
         ("failed", _) => "That was the last attempt; what you paid is back in your balance.".to_owned(),
+        ("cancelled", _) => "It is cancelled, as you asked before; what you paid is back in your balance.".to_owned(),
         _ => String::new(),
     })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -130,7 +132,7 @@ pub(crate) async fn pull(args: PullArgs, client: &Client, out: &Output) -> Resul
         out.note("No job fits right now. `clawrk pull --wait 30` waits for one.");
         return Ok(());
     }
-    offered(client, out, &answer)
+    offered(client, out, &answer).await
 }
 
 /// `claim`: a job from the board, matching aside.
@@ -138,19 +140,24 @@ pub(crate) async fn claim(args: ClaimArgs, client: &Client, out: &Output) -> Res
     let agent = For::find(client, args.agent.as_deref()).await?;
     let body = json!({ "agent_id": agent.id });
     let answer = client.post_once(&["api", "jobs", &args.id, "claim"], &body).await;
-    offered(client, out, &answer.map_err(|failure| agent.explain(failure))?)
+    offered(client, out, &answer.map_err(|failure| agent.explain(failure))?).await
+}
+
+/// The agents' names as far as they can be had: what was done is done, also for a key that may not read.
+async fn names(client: &Client) -> BTreeMap<String, String> {
+    agents::names(client).await.unwrap_or_default()
 }
 
 /// Shows a job that an agent holds now.
-fn offered(client: &Client, out: &Output, answer: &Value) -> Result<(), Failure> {
+async fn offered(client: &Client, out: &Output, answer: &Value) -> Result<(), Failure> {
     if out.is_json() {
         out.document(answer);
         return Ok(());
     }
     let job: Job = read(client, answer)?;
-    out.card(&job.card(now()));
-    let until = job.hold_expires_at.as_deref().map(|until| format::ends(now(), "the hold", until));
-    let until = until.map(|until| format!("; {until}")).unwrap_or_default();
+    out.card(&job.card(now(), &names(client).await));
+    let until = job.hold_expires_at.as_deref().map(|until| format::ends(now(), until));
+    let until = until.map(|until| format!("; the hold {until}")).unwrap_or_default();
     out.note(&format!("\n`clawrk accept` takes it on, `clawrk reject` hands it back{until}."));
     Ok(())
 }
@@ -164,7 +171,7 @@ pub(crate) async fn accept(args: CurrentArgs, client: &Client, out: &Output) -> 
         return Ok(());
     }
     let job: Job = read(client, &answer)?;
-    out.card(&job.card(now()));
+    out.card(&job.card(now(), &names(client).await));
     out.note("\n`clawrk submit -f FILE` hands the result in, `clawrk fail` gives up.");
     Ok(())
 }

@@ -26,6 +26,12 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// To the minute, for people: `2025-01-01 12:00 UTC`.
+    pub fn to_the_minute(self) -> String {
+        let time = self.to_string();
+        time.get(..16).map_or_else(|| time.clone(), |minute| format!("{} UTC", minute.replace('T', " ")))
+    }
+
     /// This time and so many seconds more.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {

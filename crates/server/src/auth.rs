@@ -61,6 +61,11 @@ impl UsedKeys {
         self.0.lock().expect("nothing panics while it is held").insert(key, at);
     }
 
+    /// When the key was used, if that was noted and is not written down yet.
+    pub(crate) fn of(&self, key: KeyId) -> Option<Timestamp> {
+        self.0.lock().expect("nothing panics while it is held").get(&key).copied()
+    }
+
     /// What was noted since the last time this was asked.
     pub(crate) fn take(&self) -> Vec<(KeyId, Timestamp)> {
         self.0.lock().expect("nothing panics while it is held").drain().collect()

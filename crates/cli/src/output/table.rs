@@ -87,8 +87,23 @@ impl Table {
                 shown.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        table.lines().map(|line| trimmed(&line)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A line without the spaces at its end, also those before the styles that end there.
+fn trimmed(line: &str) -> String {
+    let (mut text, mut styles) = (line.trim_end(), String::new());
+    while let Some((before, style)) = text.rsplit_once('\u{1b}').filter(|(_, style)| is_style(style)) {
+        styles.insert_str(0, &format!("\u{1b}{style}"));
+        text = before.trim_end();
+    }
+    text.to_owned() + &styles
+}
+
+fn is_style(sequence: &str) -> bool {
+    let codes = sequence.strip_prefix('[').and_then(|rest| rest.strip_suffix('m'));
+    codes.is_some_and(|codes| codes.chars().all(|c| c.is_ascii_digit() || c == ';'))
 }
 
 fn cell(text: &str, tone: Tone) -> comfy_table::Cell {

@@ -40,7 +40,8 @@ struct Seen {
 }
 
 /// What stands for what differs between runs and has a form of its own; as wide as it, where a column may follow.
-const FORMS: [(&str, &str); 9] = [
+const FORMS: [(&str, &str); 10] = [
+    (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC", "YYYY-MM-DD HH:MM UTC"),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} UTC", "YYYY-MM-DD HH:MM:SS UTC"),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", "YYYY-MM-DDTHH:MM:SS.mmmZ"),
     (r"(?m)^[0-9]{2}:[0-9]{2}:[0-9]{2}  ", "HH:MM:SS  "),
@@ -166,6 +167,7 @@ fn a_job_is_posted_worked_reviewed_and_paid() {
         ada $ jobs
         ada $ board
         ada $ run 'Count the vowels in the word exchange'
+        ada $ run 'Count the vowels in the word exchange' --estimate
         ada $ run 'Count the vowels in the word exchange' -y
         bob $ board
         bob $ show JOB1

@@ -177,7 +177,7 @@ impl VerificationBody {
                 verdict: "needs_review",
                 reasoning: format!(
                     "The sender reviews this submission. Without a review it passes by itself at {}.",
-                    submission.review_until
+                    submission.review_until.to_the_minute()
                 ),
                 criteria: [],
                 checks: [],

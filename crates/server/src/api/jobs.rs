@@ -197,7 +197,15 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
     );
     let whole = price.is_some() && time.is_some() && body.title.is_some();
     let estimate = if whole { None } else { Some(app.structurer.structure(&prompt).await) };
-    let basis = estimate.as_ref().map_or_else(given_basis, |estimate| estimate.basis.clone());
+    let basis = estimate.as_ref().map_or_else(given_basis, |estimate| {
+        let yours = match (price.is_some(), time.is_some()) {
+            (false, false) => "",
+            (true, false) => "The price is yours. Without it: ",
+            (false, true) => "The time limit is yours. Without it: ",
+            (true, true) => "The price and the time limit are yours. Without them: ",
+        };
+        format!("{yours}{}", estimate.basis)
+    });
     let guess = estimate.unwrap_or_else(|| clawrk_domain::estimate::Estimate {
         title: String::new(),
         description: Some(prompt.clone()),

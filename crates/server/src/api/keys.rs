@@ -75,7 +75,11 @@ impl From<&ApiKey> for KeyBody {
     responses((status = 200, body = Vec<KeyBody>), (status = 401, body = ErrorBody)))]
 pub async fn index(State(app): State<App>, caller: Caller) -> Result<Json<Vec<KeyBody>>, Error> {
     caller.may(Scope::Read)?;
-    Ok(Json(app.store.keys(caller.user).await?.iter().map(KeyBody::from).collect()))
+    let mut keys = app.store.keys(caller.user).await?;
+    for key in &mut keys {
+        key.last_used_at = key.last_used_at.max(app.used_keys.of(key.id));
+    }
+    Ok(Json(keys.iter().map(KeyBody::from).collect()))
 }
 
 /// Make a key; the answer is the only one that shows it.

@@ -132,6 +132,9 @@ fn nothing_that_somebody_wrote_steers_a_terminal() {
         bob $ fail --reason 'HOSTILE'
         mallory $ watch JOB1
         bob $ show 'HOSTILE'
+        bob $ jobs -s 'HOSTILE'
+        bob $ 'HOSTILE'
+        bob $ jobs --'HOSTILE'
         operator $ admin user create --name 'HIDDEN'
         operator $ admin user grant 'HIDDEN' 100
         operator $ admin user grant 'HOSTILE' 100
