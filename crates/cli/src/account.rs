@@ -31,12 +31,6 @@ struct WhoamiUser {
     balance_cents: i64,
 }
 
-/// The caller's id.
-pub(crate) async fn my_id(client: &Client) -> Result<String, Failure> {
-    let answer = client.post(&["api", "whoami"], &nothing(), std::time::Duration::ZERO).await?;
-    read::<Whoami>(client, &answer).map(|whoami| whoami.user.id)
-}
-
 #[derive(Deserialize)]
 struct User {
     name: Option<String>,

@@ -81,7 +81,7 @@ pub(crate) struct Report {
 
 /// Carries out the operator's command and shows what it found.
 pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
-    let report = carry_out(args).await?;
+    let report = carry_out(args, out).await?;
     if out.is_json() {
         out.document(&report.document);
     } else {
@@ -90,10 +90,14 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books do not balance.")) }
 }
 
-async fn carry_out(args: &AdminArgs) -> Result<Report, Failure> {
+async fn carry_out(args: &AdminArgs, out: &Output) -> Result<Report, Failure> {
     Ok(match &args.command {
         AdminCommand::User(UserCommand::Create { name, email, grant_cents, admin, settings }) => {
+            let begun = !settings.config()?.data_dir.join("clawrk.db").exists();
             let store = open(settings, true).await?;
+            if begun && settings.config()?.database_url.is_none() {
+                out.note(&format!("A new exchange begins in {}.", settings.config()?.data_dir.display()));
+            }
             create(store, name, email.as_deref(), *grant_cents, *admin).await?
         }
         AdminCommand::User(UserCommand::Grant { user, amount_cents, settings }) => {

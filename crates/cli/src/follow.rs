@@ -34,7 +34,7 @@ pub(crate) struct WaitArgs {
     timeout: Option<u64>,
 }
 
-/// Arguments of `watch`.
+/// Arguments of `watch`. With `--json` each event or change is a document in a line of its own.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Follow this job; all of yours without it
@@ -49,14 +49,17 @@ struct Patience {
 }
 
 impl Patience {
-    /// The answer; none after a trouble that may pass, which has been waited for.
-    async fn bear<T>(&mut self, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    /// The answer; none after a trouble that may pass, which is told of once and has been waited for.
+    async fn bear<T>(&mut self, answer: Result<T, Failure>, tell: impl FnOnce(&str)) -> Result<Option<T>, Failure> {
         match answer {
             Ok(answer) => {
                 self.troubles = 0;
                 Ok(Some(answer))
             }
             Err(failure) if failure.transient && self.troubles < TROUBLES => {
+                if self.troubles == 0 {
+                    tell("The server does not answer; trying again.");
+                }
                 self.troubles += 1;
                 sleep(Duration::from_secs(failure.retry_after_seconds.unwrap_or(1).clamp(1, 30))).await;
                 Ok(None)
@@ -71,9 +74,10 @@ pub(crate) async fn wait(args: WaitArgs, client: &Client, out: &Output) -> Resul
     let start = Instant::now();
     let end = args.timeout.map(|seconds| start + Duration::from_secs(seconds));
     // Whoever may not ask who they are can wait all the same.
-    let me = account::my_id(client).await.ok();
+    let me = account::user_id(client).await.ok();
     let spinner = out.spinner();
-    let waited = poll(&args.id, client, end, |job| {
+    let trouble = |text: &str| spinner.line(text);
+    let waited = poll(&args.id, client, end, trouble, |job| {
         let since = format::duration(i64::try_from(start.elapsed().as_secs()).unwrap_or(i64::MAX));
         let hint = match job.review_hint(me.as_deref()) {
             Some(hint) => format!("; it waits for your review: {hint}"),
@@ -96,17 +100,24 @@ pub(crate) async fn wait(args: WaitArgs, client: &Client, out: &Output) -> Resul
         status => Err(Failure::failed("wait_timed_out", format!("The job is still {}.", status.replace('_', " ")))
             .hint(match job.review_hint(me.as_deref()) {
                 Some(hint) => format!("it waits for your review: {hint}"),
+                None if job.status == "pending_payment" => format!("it waits to be paid: `clawrk pay {}`", job.id),
                 None => format!("it goes on without you; `clawrk wait {}` waits again", job.id),
             })),
     }
 }
 
 /// Asks for the job until it is over or the time is; the job as it is then.
-async fn poll(id: &str, client: &Client, end: Option<Instant>, show: impl Fn(&Job)) -> Result<(Value, Job), Failure> {
+async fn poll(
+    id: &str,
+    client: &Client,
+    end: Option<Instant>,
+    trouble: impl Fn(&str),
+    show: impl Fn(&Job),
+) -> Result<(Value, Job), Failure> {
     let mut patience = Patience::default();
     let path = ["api", "jobs", id];
     loop {
-        if let Some(answer) = patience.bear(client.get(&path).await).await? {
+        if let Some(answer) = patience.bear(client.get(&path).await, &trouble).await? {
             let job: Job = read(client, &answer)?;
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if is_over(&job.status) || left == Some(Duration::ZERO) {
@@ -141,7 +152,7 @@ async fn watch_job(id: &str, client: &Client, out: &Output) -> Result<(), Failur
     let (mut patience, mut seen) = (Patience::default(), 0);
     let path = ["api", "jobs", id, "events"];
     loop {
-        let answer = patience.bear(client.get(&path).await).await?;
+        let answer = patience.bear(client.get(&path).await, |text| out.note(text)).await?;
         for value in answer.as_ref().and_then(Value::as_array).into_iter().flatten() {
             let event: Event = read(client, value)?;
             if event.n <= seen {
@@ -191,7 +202,7 @@ async fn watch_live(client: &Client, out: &Output) -> Result<(), Failure> {
     // Whatever ends this, the last view stays on the terminal.
     let _leave = Leave(&screen);
     loop {
-        if let Some(view) = patience.bear(View::load(client).await).await? {
+        if let Some(view) = patience.bear(View::load(client).await, |text| screen.line(text)).await? {
             let sent: Vec<Job> = read(client, &Value::Array(view.sent))?;
             let worked: Vec<Job> = read(client, &Value::Array(view.worked))?;
             let (sent_rows, worked_rows) = (sent_table(now(), &sent), worked_table(now(), &worked, &names));
@@ -217,7 +228,7 @@ impl Drop for Leave<'_> {
 async fn watch_lines(client: &Client, out: &Output) -> Result<(), Failure> {
     let (mut patience, mut seen) = (Patience::default(), BTreeMap::new());
     loop {
-        if let Some(view) = patience.bear(View::load(client).await).await? {
+        if let Some(view) = patience.bear(View::load(client).await, |text| out.note(text)).await? {
             for (side, jobs) in [("sender", view.sent), ("agent", view.worked)] {
                 // Lists are newest first; what happened first is told first.
                 for value in jobs.into_iter().rev() {

@@ -150,7 +150,7 @@ impl Job {
         if !variables.is_empty() {
             card.field("variables", format!("{} (values: --json)", variables.join(", ")));
         }
-        if self.description != self.prompt {
+        if self.description.as_deref().map(str::trim) != self.prompt.as_deref().map(str::trim) {
             card.text("Description", self.description.as_deref());
         }
         card.text("Requirements", self.requirements.as_deref());

@@ -81,7 +81,7 @@ pub(crate) async fn show(id: &str, client: &Client, out: &Output) -> Result<(), 
         out.table(&history_table(&events));
     }
     if job.status == "submitted"
-        && let Some(hint) = job.review_hint(Some(&account::my_id(client).await?))
+        && let Some(hint) = job.review_hint(Some(&account::user_id(client).await?))
     {
         out.note(&format!("\nIt waits for your review: {hint}."));
     }

@@ -19,6 +19,7 @@ mod jobs;
 mod keys;
 mod output;
 mod overview;
+mod scratch;
 mod send;
 mod serve;
 mod server_settings;
@@ -91,7 +92,7 @@ enum ExchangeCommand {
         #[arg(value_parser = parse_id)]
         id: String,
     },
-    /// Watch one job, or all of yours, as things happen
+    /// Watch one job, or all of yours, as things happen; with --json a document per line
     Watch(follow::WatchArgs),
     /// Wait until a job is over; fails unless it was verified
     Wait(follow::WaitArgs),
@@ -219,7 +220,9 @@ fn read_arguments() -> Result<Cli, ExitCode> {
             let problem = text.split("\n\n").next().unwrap_or_default();
             out.failure(&Failure::usage(problem.split_whitespace().collect::<Vec<_>>().join(" ")));
         } else {
-            out.wrong_use(text);
+            // A group of commands without one of them: its help is the answer, and no error.
+            let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if help { out.note(text.trim_end()) } else { out.wrong_use(text) }
         }
         ExitCode::from(failure::Exit::Usage as u8)
     })

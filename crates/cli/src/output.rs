@@ -141,6 +141,16 @@ impl Output {
         say(&format!("{line}\n"));
     }
 
+    /// A paragraph on stdout, broken at the terminal's width: a mark before its first line, another before the rest.
+    pub(crate) fn paragraph(&self, mark: (&str, Tone), rest: &str, text: &str) {
+        let indent = mark.0.chars().count();
+        let width = comfy_table::Table::new().width().map_or(usize::MAX, usize::from);
+        for (at, line) in broken(&clean(text, Shape::Line), width.saturating_sub(indent).max(20)).iter().enumerate() {
+            let before = mark.1.of(if at == 0 { mark.0 } else { rest });
+            say(&format!("{before}{line}\n"));
+        }
+    }
+
     /// Several lines on stdout.
     pub(crate) fn text(&self, text: &str) {
         say(&format!("{}\n", clean(text, Shape::Lines)));
@@ -264,10 +274,28 @@ impl Live {
     }
 }
 
+/// A text in lines of at most so many characters, broken between words where it can be.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 /// Writes to stdout. When nobody reads on (`clawrk jobs | head`), there is nothing left to do.
 fn say(text: &str) {
     let mut stream = anstream::stdout().lock();
     if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        crate::scratch::remove();
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

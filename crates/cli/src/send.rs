@@ -99,21 +99,24 @@ struct Estimate {
     estimate_basis: Option<String>,
 }
 
+/// What to do when the wallet has too little.
+const MORE_BALANCE: &str = "ask the operator for balance (`clawrk admin user grant`)";
+
 fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
+        Some((name, value)) if limits::is_variable(name) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE; a name has letters, digits and _ and begins with no digit".to_owned()),
     }
 }
 
 /// `run`: estimates a job, asks, and posts it.
 pub(crate) async fn run(args: RunArgs, client: &Client, out: &Output) -> Result<(), Failure> {
-    if !args.yes && !args.estimate && !out.can_ask() {
+    let (yes, estimate_only) = (args.yes, args.estimate);
+    let mut body = run_body(args)?;
+    if !yes && !estimate_only && !out.can_ask() {
         let failure = Failure::usage("This has to be confirmed, and there is no terminal to ask on");
         return Err(failure.hint("add -y to post it, or --estimate to see the price and post nothing"));
     }
-    let (yes, estimate_only) = (args.yes, args.estimate);
-    let mut body = run_body(args)?;
     let path = ["api", "jobs", "run"];
     let answer = client.post(&path, &Value::Object(body.clone()), std::time::Duration::ZERO).await?;
     let estimate: Estimate = read(client, &answer)?;
@@ -152,7 +155,13 @@ fn run_body(args: RunArgs) -> Result<Map<String, Value>, Failure> {
         return Err(Failure::usage("The prompt is blank: say what is to be done"));
     }
     let criteria = if args.no_criteria || !args.criteria.is_empty() { Some(args.criteria) } else { None };
-    let variables: BTreeMap<String, String> = args.variables.into_iter().collect();
+    let mut variables = BTreeMap::new();
+    for (name, value) in args.variables {
+        if variables.contains_key(&name) {
+            return Err(Failure::usage(format!("--env names {name} twice")));
+        }
+        variables.insert(name, value);
+    }
     let given = [
         ("prompt", Some(json!(prompt))),
         ("price_cents", args.price.map(Value::from)),
@@ -204,7 +213,7 @@ fn estimate_card(body: &Map<String, Value>, basis: Option<&str>) -> Card {
         card.text("Criteria", Some("none: you review the result yourself"));
     }
     card.text("How this was estimated", basis);
-    if text("description").is_some() && text("description") == text("prompt") {
+    if text("description").is_some() && text("description").map(str::trim) == text("prompt").map(str::trim) {
         let public = "The description is your prompt, word for word: --description says something else.";
         card.text("What becomes public", Some(public));
     }
@@ -216,7 +225,7 @@ fn kept(failure: Failure) -> Failure {
     let id = failure.more.as_ref().and_then(|more| more.get("id")).and_then(Value::as_str).map(str::to_owned);
     match id {
         Some(id) if failure.exit == Exit::BalanceTooLow => {
-            failure.hint(format!("top up your balance, then run `clawrk pay {id}`"))
+            failure.hint(format!("{MORE_BALANCE}, then run `clawrk pay {id}`"))
         }
         _ => failure,
     }
@@ -226,7 +235,7 @@ fn kept(failure: Failure) -> Failure {
 pub(crate) async fn pay(id: &str, client: &Client, out: &Output) -> Result<(), Failure> {
     let answer = client.post_once(&["api", "jobs", id, "pay"], &nothing()).await.map_err(|failure| {
         let short = failure.exit == Exit::BalanceTooLow;
-        if short { failure.hint(format!("top up your balance, then run `clawrk pay {id}` again")) } else { failure }
+        if short { failure.hint(format!("{MORE_BALANCE}, then run `clawrk pay {id}` again")) } else { failure }
     })?;
     told(client, out, &answer, |job| format!("{} taken from your balance.", format::money(job.price_cents)))
 }
@@ -324,7 +333,9 @@ mod tests {
     fn variables_have_a_name() {
         assert_eq!(parse_variable("A=b=c"), Ok(("A".into(), "b=c".into())));
         assert_eq!(parse_variable("A="), Ok(("A".into(), String::new())));
-        assert!(parse_variable("A").is_err() && parse_variable("=b").is_err());
+        for wrong in ["A", "=b", "1A=b", "A B=c"] {
+            assert!(parse_variable(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use anyhow::Context;
 use clap::Args;
 use clawrk_server::config::Config;
-use clawrk_server::{serve, telemetry};
+use clawrk_server::open::{self, OpenError};
+use clawrk_server::{App, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,11 +27,15 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(serve_until_stopped(&config).await?)
+    let _claim = open::claim(&config).map_err(anyhow::Error::from)?;
+    let app = clawrk_server::open(&config).await.map_err(|error| match error {
+        OpenError::SecretMissing => Failure::usage(error.to_string()),
+        error => anyhow::Error::from(error).into(),
+    })?;
+    Ok(serve_until_stopped(app, &config).await?)
 }
 
-async fn serve_until_stopped(config: &Config) -> anyhow::Result<()> {
-    let app = clawrk_server::open(config).await?;
+async fn serve_until_stopped(app: App, config: &Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("{} cannot be listened on: choose another with --listen", config.listen))?;

@@ -79,7 +79,10 @@ fn flags() -> impl Iterator<Item = Flag> {
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         let command = flags().fold(command, |command, flag| {
-            let arg = Arg::new(flag.name.clone()).long(flag.name.replace('_', "-")).value_name("VALUE");
+            let arg = Arg::new(flag.name.clone())
+                .long(flag.name.replace('_', "-"))
+                .value_name("VALUE")
+                .allow_negative_numbers(true);
             command.arg(arg.help(flag.help).hide(flag.hidden).help_heading("Settings"))
         });
         let config = Arg::new("config").long("config").value_name("FILE").help_heading("Settings");

@@ -57,6 +57,7 @@ pub(crate) struct Settings {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Credentials {
     api_url: Option<String>,
     api_key: Option<String>,

@@ -118,8 +118,13 @@ pub(crate) async fn pull(args: PullArgs, client: &Client, out: &Output) -> Resul
         let body = json!({ "agent_id": agent.id, "wait_seconds": wait });
         let asked = Instant::now();
         let answer = client.post(&["api", "jobs", "pull"], &body, Duration::from_secs(wait)).await;
-        if !matches!(answer, Ok(Value::Null)) || end <= Instant::now() {
-            break answer;
+        let over = end <= Instant::now();
+        match (&answer, &spinner) {
+            (Ok(Value::Null), Some(spinner)) if !over => spinner.line("waiting for a job"),
+            (Err(failure), Some(spinner)) if failure.transient && !over => {
+                spinner.line("the server does not answer; trying again");
+            }
+            _ => break answer,
         }
         // A server that stops answers at once; it is not asked in a tight circle.
         tokio::time::sleep(Duration::from_secs(1).saturating_sub(asked.elapsed())).await;

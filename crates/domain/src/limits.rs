@@ -109,9 +109,7 @@ pub fn env_vars(vars: &BTreeMap<String, String>) -> Result<(), Rejection> {
         return refuse(format!("must be at most {ENV_VARS}"));
     }
     for (name, value) in vars {
-        let mut letters = name.chars();
-        let starts = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-        if !starts || !letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        if !is_variable(name) {
             return refuse(format!("names must be letters, digits and _, not starting with a digit, unlike {name:?}"));
         }
         if value.contains('\0') {
@@ -122,6 +120,13 @@ pub fn env_vars(vars: &BTreeMap<String, String>) -> Result<(), Rejection> {
         return refuse(format!("must be at most {ENV_BYTES} bytes in all"));
     }
     Ok(())
+}
+
+/// Whether an environment variable may have this name: letters, digits and `_`, not starting with a digit.
+pub fn is_variable(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn at_most(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {

@@ -92,12 +92,15 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Default => "default",
-            Self::File => "clawrk.toml",
+            Self::File => "file",
             Self::Variable => "environment",
             Self::Flag => "flag",
         })
     }
 }
+
+/// A shorter secret could be guessed, in characters.
+const SECRET_LENGTH: usize = 32;
 
 /// What the settings are read from.
 #[derive(Debug, Default)]
@@ -206,7 +209,11 @@ impl Settings {
         let shown = path.display().to_string();
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::File {
             path: shown.clone(),
-            problem: error.message().to_owned(),
+            // Not the line itself: it may hold a secret.
+            problem: match error.span() {
+                Some(span) => format!("line {}: {}", text[..span.start].lines().count().max(1), error.message()),
+                None => error.message().to_owned(),
+            },
         })?;
         for (name, value) in table {
             let text = match value {
@@ -268,6 +275,14 @@ impl Settings {
         {
             return Err(invalid("database_url", "a postgres:// URL", "********"));
         }
+        let secret_key = optional("secret_key");
+        if secret_key.as_ref().is_some_and(|secret| secret.len() < SECRET_LENGTH) {
+            return Err(invalid(
+                "secret_key",
+                "at least 32 characters (openssl rand -hex 32 makes a good one)",
+                "********",
+            ));
+        }
         let listen = self.text("listen");
         Ok(Config {
             listen: listen
@@ -275,7 +290,7 @@ impl Settings {
                 .map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?,
             data_dir: PathBuf::from(self.text("data_dir")),
             database_url,
-            secret_key: optional("secret_key"),
+            secret_key,
             policy: Policy {
                 hold_seconds: self.number("hold_seconds", 1, 86_400, "1 to 86400 seconds")?,
                 max_attempts: self.number("max_attempts", 1, 100, "1 to 100")? as u32,
@@ -342,6 +357,7 @@ mod tests {
             ("listen", "3000"),
             ("log_format", "xml"),
             ("database_url", "mysql://"),
+            ("secret_key", "guessable"),
         ] {
             let settings = Settings::read(&sources(&[(name, value)], &[], "")).unwrap();
             let error = settings.config().unwrap_err().to_string();
@@ -353,10 +369,10 @@ mod tests {
     fn secrets_come_from_files_and_are_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        std::fs::write(&path, "hush\n").unwrap();
+        std::fs::write(&path, "a secret of thirty-two characters\n").unwrap();
         let settings =
             Settings::read(&sources(&[], &[("CLAWRK_SECRET_KEY_FILE", path.to_str().unwrap())], "")).unwrap();
-        assert_eq!(settings.config().unwrap().secret_key.as_deref(), Some("hush"));
+        assert_eq!(settings.config().unwrap().secret_key.as_deref(), Some("a secret of thirty-two characters"));
         let key = KEYS.iter().find(|key| key.name == "secret_key").unwrap();
         assert_eq!(settings.shown(key), "********");
     }

@@ -1,7 +1,8 @@
 //! From settings to a running exchange: the store, the secret, the app.
 
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use clawrk_store::{Clock, Store, StoreError};
@@ -26,6 +27,18 @@ pub enum OpenError {
          give that one, or restore its file from a backup"
     )]
     OtherSecret,
+    /// The database was set up with a secret that is no longer there.
+    #[error("the database was set up with a secret_key, and {path} is gone: restore it from a backup, or give the key")]
+    SecretLost {
+        /// The file.
+        path: String,
+    },
+    /// Each server keeps the open jobs in memory, so one of two would not hear of the other's.
+    #[error("another server has {path} open: stop that one, or use PostgreSQL, which several servers may share")]
+    Claimed {
+        /// The data folder.
+        path: String,
+    },
     /// The secret's file.
     #[error("the secret key in {path} cannot be read or made")]
     SecretFile {
@@ -44,7 +57,7 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
     let store = open_store(config).await?;
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
-        None => secret_of(&config.data_dir)?,
+        None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
     };
     let vault = Vault::new(&secret);
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
@@ -64,16 +77,36 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
     }
 }
 
+/// Claims the data folder for one server, until the claim is dropped or the process ends in whatever way.
+pub fn claim(config: &Config) -> Result<Option<File>, OpenError> {
+    if config.database_url.is_some() {
+        return Ok(None);
+    }
+    let dir = &config.data_dir;
+    let path = dir.join("serve.lock");
+    let fail = |source| StoreError::File { path: path.display().to_string(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Claimed { path: dir.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(fail(error).into()),
+    }
+}
+
 /// The secret in the data folder; made there on the first start, for its owner's eyes only.
-fn secret_of(dir: &Path) -> Result<String, OpenError> {
+fn secret_of(dir: &Path, set_up: bool) -> Result<String, OpenError> {
     let path = dir.join("secret_key");
+    if set_up && !path.exists() {
+        return Err(OpenError::SecretLost { path: path.display().to_string() });
+    }
     let fail = |source| OpenError::SecretFile { path: path.display().to_string(), source };
-    let fresh = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    let fresh = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     match fresh {
         Ok(mut file) => {
             let secret = hex::encode(random::bytes::<32>());
             file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-            std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
             Ok(secret)
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -206,6 +206,12 @@ impl Store {
         self.backend.write(Order::DropOldReceipts).await.map(|_| ())
     }
 
+    /// The seal that is kept, if there is one.
+    pub async fn kept_seal(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.backend.query(sql::SEAL, Vec::new()).await?;
+        rows.first().map(|row| row.bytes(0).map(<[u8]>::to_owned)).transpose()
+    }
+
     /// Keeps this seal if there is none yet; the one that is kept. It tells whether two nodes have the same secret.
     pub async fn seal(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         match self.backend.write(Order::Seal(fresh)).await? {

@@ -10,6 +10,8 @@ mod programs;
 mod prompts;
 mod report;
 
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,11 +23,14 @@ use clawrk_server::outside::structurer::Offline;
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, random, serve};
 use clawrk_store::{Clock, Store};
+use futures_util::future::select_all;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::scratch;
 use person::Person;
 use programs::Skill;
 use report::Report;
@@ -41,7 +46,7 @@ pub(crate) struct DemoArgs {
     exit: bool,
     /// Address and port to listen on; any free port by default
     #[arg(long, default_value = "127.0.0.1:0")]
-    listen: std::net::SocketAddr,
+    listen: SocketAddr,
 }
 
 /// Everybody in the story.
@@ -51,24 +56,62 @@ struct Cast {
     agents: Vec<(Skill, Person, String)>,
 }
 
-/// Tells the story; without `--exit` it stays up until Ctrl-C.
+impl Cast {
+    /// The senders, then the agents' owners.
+    fn everybody(&self) -> impl Iterator<Item = &Person> {
+        self.senders.iter().chain(self.agents.iter().map(|(_, owner, _)| owner))
+    }
+}
+
+/// Tells the story; without `--exit` it stays up until it is asked to stop.
 pub(crate) async fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
-    let folder = tempfile::tempdir().context("a throwaway folder cannot be made")?;
-    let app = open(folder.path()).await?;
-    let listener =
-        TcpListener::bind(args.listen).await.with_context(|| format!("{} cannot be listened on", args.listen))?;
+    let folder = scratch::make().context("a throwaway folder cannot be made")?;
+    let told = Cell::new(false);
+    let ended = tokio::select! {
+        ended = play(args, &folder, &told, out) => ended,
+        asked = asked_to_stop() => asked.and_then(|()| match told.get() {
+            true => Ok(()),
+            false => Err(Failure::failed("interrupted", "The demo was stopped before its end.")),
+        }),
+    };
+    scratch::remove();
+    ended
+}
+
+/// The story with short holds; then, for people to play with, the same exchange with those of every day.
+async fn play(args: &DemoArgs, folder: &Path, told: &Cell<bool>, out: &Output) -> Result<(), Failure> {
+    let secret = format!("{:032x}", random::seed());
+    let brief = Policy { hold_seconds: HOLD_SECONDS, ..Policy::default() };
+    let app = open(folder, &secret, brief).await?;
+    let listener = listen(args.listen).await?;
     let address = listener.local_addr().context("a listener has an address")?;
+    let (report, cast) = on_stage(&app, listener, tell(&app, &format!("http://{address}"), out)).await?;
+    report.show(&cast, out);
+    told.set(true);
+    if args.exit {
+        return Ok(());
+    }
+    drop(app);
+    let app = open(folder, &secret, Policy::default()).await?;
+    let stay = async {
+        if !out.is_json() {
+            report.invite(&cast, out);
+        }
+        std::future::pending().await
+    };
+    on_stage(&app, listen(address).await?, stay).await
+}
+
+/// Serves for as long as the play takes.
+async fn on_stage<T>(
+    app: &App,
+    listener: TcpListener,
+    play: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let stopping = app.stopping.clone();
     let server = serve::serve(app.clone(), listener, async move { stopping.cancelled().await });
-    let story = async {
-        let told = tell(&app, &format!("http://{address}"), out).await;
-        match told {
-            Ok((report, cast)) if !args.exit => stay(&report, &cast, out).await,
-            other => other.map(|_| ()),
-        }
-    };
     let end = async {
-        let ended = story.await;
+        let ended = play.await;
         app.stopping.cancel();
         ended
     };
@@ -77,11 +120,25 @@ pub(crate) async fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
     ended
 }
 
-async fn open(folder: &Path) -> anyhow::Result<App> {
-    let policy = Policy { hold_seconds: HOLD_SECONDS, ..Policy::default() };
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await;
+    Ok(listener.with_context(|| format!("{address} cannot be listened on: choose another with --listen"))?)
+}
+
+/// Ctrl-C, a polite kill, or the terminal that was closed.
+async fn asked_to_stop() -> Result<(), Failure> {
+    let listen = |kind| signal(kind).context("signals cannot be waited for");
+    let mut signals =
+        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+    select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    Ok(())
+}
+
+async fn open(folder: &Path, secret: &str, policy: Policy) -> anyhow::Result<App> {
     let store = Store::sqlite(folder, policy.clone(), Clock::System)?;
-    let secret = format!("{:032x}", random::seed());
-    Ok(App::new(store, Vault::new(&secret), policy, Box::new(Offline)))
+    let app = App::new(store, Vault::new(secret), policy, Box::new(Offline));
+    serve::fill(&app.store, &app.market).await?;
+    Ok(app)
 }
 
 async fn tell(app: &App, server: &str, out: &Output) -> Result<(Report, Cast), Failure> {
@@ -93,7 +150,6 @@ async fn tell(app: &App, server: &str, out: &Output) -> Result<(Report, Cast), F
     fail_thrice(&cast, &jobs, out).await?;
     jobs.push(twin);
     let report = Report::of(app, &cast, &jobs).await?;
-    report.show(out);
     if !report.is_clean() {
         return Err(Failure::failed("audit_failed", "The books do not balance."));
     }
@@ -120,12 +176,11 @@ async fn introduce(app: &App, server: &str, out: &Output) -> Result<Cast, Failur
         let owner = Person::join(&operator, server, &format!("owner of {}", skill.name()), 0).await?;
         let body = json!({"name": skill.name(), "personality": skill.personality()});
         let agent = owner.post(&["api", "agents"], &body).await?;
-        report::line(
-            out,
-            &format!("{}: \"{}…\"", skill.name(), skill.personality().split('.').next().unwrap_or_default()),
-        );
+        let first = skill.personality().split('.').next().unwrap_or_default();
+        report::line(out, &format!("{}, an agent: \"{first}…\"", skill.name()));
         agents.push((skill, owner, text(&agent["id"])));
     }
+    report::line(out, "That is their personality: by it, jobs are matched. Their owners' wallets are empty.");
     Ok(Cast { server: server.to_owned(), senders, agents })
 }
 
@@ -138,6 +193,9 @@ async fn post_all(cast: &Cast, out: &Output) -> Result<Vec<Posted>, Failure> {
         let id = post(&cast.senders[sender], prompt, out).await?;
         jobs.push(Posted { sender, prompt, id });
     }
+    let poem = jobs.iter().find(|job| job.prompt.contains("acrostic")).context("the poem is among the prompts")?;
+    report::line(out, &format!("One of them, {}, as {} wrote it:", poem.id, cast.senders[poem.sender].name));
+    report::quote(out, poem.prompt);
     Ok(jobs)
 }
 
@@ -185,7 +243,8 @@ async fn let_a_hold_run_out(cast: &Cast, jobs: &[Posted], out: &Output) -> Resul
 /// Every agent pulls what fits it best until nothing is left for it.
 async fn work_all(cast: &Cast, jobs: &[Posted], out: &Output) -> Result<(), Failure> {
     report::chapter(out, "5. Agents pull the job that fits them best, and work; senders review");
-    let mut busy = true;
+    report::line(out, "A pass pays the agent's owner the price less a fee of 20 % and $0.50: of $2.00, $1.10.");
+    let (mut busy, mut shown) = (true, false);
     while busy {
         busy = false;
         for (skill, owner, agent) in &cast.agents {
@@ -202,6 +261,10 @@ async fn work_all(cast: &Cast, jobs: &[Posted], out: &Output) -> Result<(), Fail
             };
             owner.post(&["api", "jobs", &id, "accept"], &json!({})).await?;
             hand_in(cast, jobs, (*skill, owner), &id, &result, out).await?;
+            if !std::mem::replace(&mut shown, true) {
+                report::line(out, "  This is what it handed in:");
+                report::quote(out, &result);
+            }
         }
     }
     Ok(())
@@ -210,6 +273,7 @@ async fn work_all(cast: &Cast, jobs: &[Posted], out: &Output) -> Result<(), Fail
 /// The poem that no program here can write: all three try, all three fail, the sender has the money back.
 async fn fail_thrice(cast: &Cast, jobs: &[Posted], out: &Output) -> Result<(), Failure> {
     report::chapter(out, "6. One job is beyond them: three attempts, then the money goes back");
+    report::line(out, "Nobody wanted the poem. They claim it from the board all the same, and do what a program can.");
     for posted in jobs {
         for (skill, owner, agent) in &cast.agents {
             if cast.senders[posted.sender].get(&["api", "jobs", &posted.id]).await?["status"] != "queued" {
@@ -247,13 +311,6 @@ async fn hand_in(
         _ => "back to the queue".to_owned(),
     };
     report::verdict(out, verdict == "pass", &format!("{} works {id}: {outcome}. {}", skill.name(), reason));
-    Ok(())
-}
-
-/// Stays up and shows what to try, until Ctrl-C.
-async fn stay(report: &Report, cast: &Cast, out: &Output) -> Result<(), Failure> {
-    report.invite(cast, out);
-    tokio::signal::ctrl_c().await.context("Ctrl-C cannot be waited for")?;
     Ok(())
 }
 

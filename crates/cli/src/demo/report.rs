@@ -4,6 +4,7 @@ use clawrk_domain::Cents;
 use clawrk_server::App;
 use serde_json::{Value, json};
 
+use super::person::Person;
 use super::{Cast, Posted, text};
 use crate::admin;
 use crate::environment::program;
@@ -29,15 +30,22 @@ pub(super) fn chapter(out: &Output, title: &str) {
 /// Something happened.
 pub(super) fn line(out: &Output, what: &str) {
     if !out.is_json() {
-        out.line(&[("   ", Tone::Plain), (what, Tone::Plain)]);
+        out.paragraph(("   ", Tone::Plain), "   ", what);
+    }
+}
+
+/// Somebody's own words.
+pub(super) fn quote(out: &Output, words: &str) {
+    if !out.is_json() {
+        words.trim().lines().for_each(|line| out.paragraph(("   │ ", Tone::Quiet), "   │ ", line));
     }
 }
 
 /// Work was judged.
 pub(super) fn verdict(out: &Output, pass: bool, what: &str) {
-    let (mark, tone) = if pass { ("✓ ", Tone::Good) } else { ("✗ ", Tone::Bad) };
+    let mark = if pass { ("   ✓ ", Tone::Good) } else { ("   ✗ ", Tone::Bad) };
     if !out.is_json() {
-        out.line(&[("   ", Tone::Plain), (mark, tone), (what, Tone::Plain)]);
+        out.paragraph(mark, "     ", what);
     }
 }
 
@@ -52,7 +60,7 @@ impl Report {
             jobs.push((shown, sender.name.clone(), agent.map_or(String::new(), |(skill, ..)| skill.name().to_owned())));
         }
         let mut wallets = Vec::new();
-        for person in cast.senders.iter().chain(cast.agents.iter().map(|(_, owner, _)| owner)) {
+        for person in cast.everybody() {
             let wallet = person.get(&["api", "wallet", "balance"]).await?;
             let lines = wallet["ledger"].as_array().map_or(0, Vec::len) as i64;
             wallets.push((person.name.clone(), wallet["balance_cents"].as_i64().unwrap_or_default(), lines));
@@ -67,24 +75,25 @@ impl Report {
     }
 
     /// Shows it all.
-    pub(super) fn show(&self, out: &Output) {
+    pub(super) fn show(&self, cast: &Cast, out: &Output) {
         if out.is_json() {
             let jobs: Vec<&Value> = self.jobs.iter().map(|(job, ..)| job).collect();
-            let wallet = |(name, cents, _): &(String, i64, i64)| json!({"name": name, "balance_cents": cents});
-            let wallets: Vec<Value> = self.wallets.iter().map(wallet).collect();
-            out.document(&json!({"jobs": jobs, "wallets": wallets, "audit": self.audit.document}));
+            let wallet = |((name, cents, _), person): (&(String, i64, i64), &Person)| json!({"name": name, "balance_cents": cents, "api_key": person.key});
+            let wallets: Vec<Value> = self.wallets.iter().zip(cast.everybody()).map(wallet).collect();
+            let audit = &self.audit.document;
+            out.document(&json!({"server": self.server, "jobs": jobs, "wallets": wallets, "audit": audit}));
             return;
         }
         chapter(out, "The jobs");
         let mut table = Table::new(&[
-            left("id"),
-            wide("title"),
-            left("sender"),
-            left("status"),
-            left("agent"),
-            right("tries"),
-            right("price"),
-            right("paid out"),
+            left("ID"),
+            wide("TITLE"),
+            left("SENDER"),
+            left("STATUS"),
+            left("AGENT"),
+            right("TRIES"),
+            right("PRICE"),
+            right("PAID OUT"),
         ]);
         for (job, sender, agent) in &self.jobs {
             let status = text(&job["status"]);
@@ -107,7 +116,7 @@ impl Report {
         }
         out.table(&table);
         chapter(out, "The wallets");
-        let mut table = Table::new(&[left("who"), right("balance"), right("ledger lines")]);
+        let mut table = Table::new(&[left("WHO"), right("BALANCE"), right("LEDGER LINES")]);
         for (name, balance, lines) in &self.wallets {
             table.row([Cell::new(name), Cell::new(Cents(*balance).to_string()), Cell::new(lines.to_string())]);
         }
@@ -116,25 +125,44 @@ impl Report {
         out.text(&self.audit.text);
     }
 
-    /// Calls to try while it stays up.
+    /// Calls to try while it stays up: the sender's side, and the agent's.
     pub(super) fn invite(&self, cast: &Cast, out: &Output) {
         let (mara, job, clawrk) = (&cast.senders[0], text(&self.jobs[0].0["id"]), program());
-        chapter(out, "It is still running: try it");
+        let (skill, owner, _) = &cast.agents[0];
+        let become_one = |key: &str| format!("export CLAWRK_API_URL={} CLAWRK_API_KEY={key}", self.server);
+        chapter(out, &format!("It is still running: be {}, who sends work", mara.name));
         for call in [
-            format!("export CLAWRK_API_URL={}", self.server),
-            format!("export CLAWRK_API_KEY={}    # {}", mara.key, mara.name),
+            become_one(&mara.key),
             format!("{clawrk} jobs"),
             format!("{clawrk} show {job}"),
             format!("{clawrk} balance"),
-            format!("{clawrk} run \"List the first ten prime numbers.\""),
+            format!("{clawrk} run \"List the first ten prime numbers.\" --price 300 -y"),
             format!("curl -s {}/api/board", self.server),
             format!("curl -s -H \"Authorization: Bearer $CLAWRK_API_KEY\" {}/api/jobs/{job}/events", self.server),
         ] {
-            line(out, &call);
+            call_to_try(out, &call);
+        }
+        chapter(out, &format!("In another terminal: be {}, who works", skill.name()));
+        for call in [
+            become_one(&owner.key),
+            format!("{clawrk} use {}", skill.name()),
+            format!("{clawrk} pull --wait 30"),
+            format!("{clawrk} accept"),
+            format!("{clawrk} submit -t \"2 3 5 7 11 13 17 19 23 29\""),
+        ] {
+            call_to_try(out, &call);
         }
         out.line(&[]);
-        out.note("Ctrl-C ends the demo; its folder is removed.");
+        out.note(&format!(
+            "Then {} looks at it: `{clawrk} jobs`, `{clawrk} review ID --pass`. Ctrl-C ends the demo; its folder is removed.",
+            mara.name
+        ));
     }
+}
+
+/// Never broken: it is there to be copied.
+fn call_to_try(out: &Output, call: &str) {
+    out.line(&[("   ", Tone::Plain), (call, Tone::Plain)]);
 }
 
 fn cents(value: &Value) -> String {

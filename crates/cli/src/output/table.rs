@@ -72,7 +72,9 @@ impl Table {
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
         let header = self.columns.iter().map(|column| cell(column.name, Tone::Quiet));
-        table.set_header(Row::from(header.collect::<Vec<_>>()));
+        let mut header = Row::from(header.collect::<Vec<_>>());
+        header.max_height(1);
+        table.set_header(header);
         for cells in &self.rows {
             let mut row = Row::from(cells.iter().map(|value| cell(&value.text, value.tone)).collect::<Vec<_>>());
             row.max_height(1);

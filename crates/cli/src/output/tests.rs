@@ -2,6 +2,13 @@
 
 use super::*;
 
+#[test]
+fn paragraphs_are_broken_between_words() {
+    assert_eq!(broken("one two three", 7), ["one two", "three"]);
+    assert_eq!(broken("one extraordinarily long", 7), ["one", "extraordinarily", "long"]);
+    assert_eq!(broken("", 7), [""]);
+}
+
 const PAYLOADS: &[&str] = &[
     "\u{1b}[2J\u{1b}[31mred",
     "\u{1b}]0;title\u{7}\u{1b}]52;c;aGk=\u{1b}\\",

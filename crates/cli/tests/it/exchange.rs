@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -58,10 +59,17 @@ impl Exchange {
         command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("CLAWRK_LISTEN", "127.0.0.1:0");
         match &self.database_url {
-            None => command.env("CLAWRK_DATA_DIR", self.folder.path().join("data")),
-            Some(url) => command.env("CLAWRK_DATABASE_URL", url).env("CLAWRK_SECRET_KEY", "a secret for the tests"),
+            None => command.env("CLAWRK_DATA_DIR", self.data()),
+            Some(url) => command
+                .env("CLAWRK_DATABASE_URL", url)
+                .env("CLAWRK_SECRET_KEY", "a secret for the tests, which is long enough"),
         };
         command
+    }
+
+    /// Where SQLite keeps its files.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Starts a server and waits until it listens.

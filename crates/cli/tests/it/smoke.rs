@@ -26,3 +26,33 @@ fn a_job_is_posted_worked_reviewed_and_paid() {
         assert!(!log.contains(secret), "{log}");
     }
 }
+
+#[test]
+fn the_demo_tells_the_whole_story() {
+    let exchange = Exchange::sqlite();
+    let told = exchange.json(["demo", "--exit", "--json"]);
+    let jobs = told["jobs"].as_array().unwrap();
+    let count = |status| jobs.iter().filter(|job| job["status"] == status).count();
+    assert_eq!((count("verified"), count("failed"), count("cancelled"), jobs.len()), (13, 1, 1, 15));
+    let failed = jobs.iter().find(|job| job["status"] == "failed").unwrap();
+    assert_eq!(failed["attempt_count"], 3);
+    assert_eq!((&told["audit"]["ok"], &told["audit"]["escrows"]["balance_cents"]), (&true.into(), &0.into()));
+}
+
+#[test]
+fn a_data_folder_is_for_one_server_and_its_own_secret() {
+    let exchange = Exchange::sqlite();
+    let server = exchange.serve();
+    let refused = |arguments: &[&str]| {
+        let output = exchange.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["serve"]).contains("Another server has"));
+    server.kill();
+    let other = ["serve", "--secret-key", "another secret, which is long enough too"];
+    assert!(refused(&other).contains("is not the one that the database was set up with"));
+    std::fs::remove_file(exchange.data().join("secret_key")).unwrap();
+    assert!(refused(&["serve"]).contains("secret_key is gone"));
+    assert!(!exchange.data().join("secret_key").exists(), "no other key is put in its place");
+}

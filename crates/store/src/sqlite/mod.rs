@@ -3,6 +3,8 @@
 mod reader;
 mod writer;
 
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,7 +32,7 @@ impl Sqlite {
     pub(crate) fn open(dir: &Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         let file = |source| StoreError::File { path: path.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(file)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file)?;
         restrict(&path).map_err(file)?;
         let mut connection = Connection::open(&path)?;
         configure(&connection)?;
@@ -75,10 +77,8 @@ impl Backend for Sqlite {
 
 /// Makes the database file for its owner alone, before SQLite would make it for everybody.
 fn restrict(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    options.open(path)?.set_permissions(std::fs::Permissions::from_mode(0o600))
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// What was acknowledged must survive a power cut: write-ahead log, synced at every commit. Anything less is refused.
@@ -104,7 +104,7 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("clawrk.lock");
     let file = |source| StoreError::File { path: path.display().to_string(), source };
-    let lock = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(file)?;
+    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(file)?;
     lock.lock().map_err(file)?;
     embedded::migrations::runner().run(connection)?;
     Ok(())
