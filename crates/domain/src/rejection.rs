@@ -44,6 +44,9 @@ pub enum Rejection {
     /// The deadline has passed.
     #[error("The deadline for this job has passed")]
     DeadlinePassed,
+    /// Nobody reviewed in time: the submission passes by itself.
+    #[error("The review window is over: this submission passes by itself")]
+    ReviewOver,
     /// The review is for an attempt that is no longer the current one.
     #[error("That attempt is over; the job is at attempt {0}")]
     AttemptOver(u32),
@@ -117,6 +120,7 @@ impl Rejection {
             Self::WrongState { .. } => ("wrong_state", Sort::Bad),
             Self::HoldExpired => ("hold_expired", Sort::Bad),
             Self::DeadlinePassed => ("deadline_passed", Sort::Bad),
+            Self::ReviewOver => ("review_over", Sort::Bad),
             Self::AttemptOver(_) => ("attempt_over", Sort::Bad),
             Self::HoldsAnother => ("holds_another", Sort::Bad),
             Self::DefaultAgent => ("default_agent", Sort::Bad),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use clawrk_domain::{KeyId, Rejection, Scope, Scopes, Timestamp, UserId};
+use clawrk_domain::{ApiKey, KeyId, Rejection, Scope, Scopes, Timestamp, UserId};
 use subtle::ConstantTimeEq;
 
 use crate::{App, Error, apikey};
@@ -18,6 +18,7 @@ pub struct Caller {
     pub user: UserId,
     /// What the key allows.
     pub scopes: Scopes,
+    key: KeyId,
 }
 
 impl Caller {
@@ -25,6 +26,18 @@ impl Caller {
     pub fn may(&self, scope: Scope) -> Result<(), Error> {
         if self.scopes.has(scope) { Ok(()) } else { Err(Rejection::ScopeMissing(scope).into()) }
     }
+}
+
+impl Caller {
+    /// Refuses when the key has expired or was revoked since: for requests that wait.
+    pub async fn still_counts(&self, app: &App) -> Result<(), Error> {
+        let kept = app.store.key(self.key).await?.ok_or_else(Error::unauthenticated)?;
+        if has_expired(&kept, app.store.clock().now()) { Err(Error::unauthenticated()) } else { Ok(()) }
+    }
+}
+
+fn has_expired(key: &ApiKey, now: Timestamp) -> bool {
+    key.expires_at.is_some_and(|time| time <= now)
 }
 
 impl FromRequestParts<App> for Caller {
@@ -37,11 +50,11 @@ impl FromRequestParts<App> for Caller {
         let kept = app.store.key(id).await?.ok_or_else(Error::unauthenticated)?;
         let same: bool = kept.hash.ct_eq(&hash).into();
         let now = app.store.clock().now();
-        if !same || kept.expires_at.is_some_and(|time| time <= now) {
+        if !same || has_expired(&kept, now) {
             return Err(Error::unauthenticated());
         }
         app.used_keys.note(id, now);
-        Ok(Self { user: kept.user, scopes: kept.scopes })
+        Ok(Self { user: kept.user, scopes: kept.scopes, key: id })
     }
 }
 

@@ -88,19 +88,7 @@ fn parse(bytes: &[u8]) -> Result<Value, Error> {
     if !value.is_object() {
         return Err(Error::malformed("The request body must be a JSON object"));
     }
-    if has_nul(&value) {
-        return Err(Error::malformed("Texts must not have NUL characters"));
-    }
     Ok(value)
-}
-
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        _ => false,
-    }
 }
 
 fn once(parts: &Parts, body: &Value) -> Result<Option<Once>, Error> {
@@ -130,6 +118,18 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
         let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
         query.map(|query| Self(query.0)).map_err(|error| Error::malformed(format!("The query is wrong: {error}")))
+    }
+}
+
+/// What the path names, which may be anything in percent signs: what is no text names nothing.
+pub struct Named(pub String);
+
+impl FromRequestParts<App> for Named {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
+        let read = axum::extract::Path::<String>::from_request_parts(parts, app).await;
+        read.map(|axum::extract::Path(text)| Self(text)).map_err(|_| Rejection::NotFound("page").into())
     }
 }
 

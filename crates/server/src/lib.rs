@@ -14,6 +14,7 @@ pub mod input;
 mod list;
 pub mod market;
 pub mod open;
+mod openapi;
 pub mod outside;
 pub mod random;
 pub mod reply;

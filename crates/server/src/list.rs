@@ -6,6 +6,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use clawrk_domain::Rejection;
 use clawrk_store::{JobList, Place};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
@@ -54,6 +55,26 @@ pub(crate) fn cut<T: Copy>(list: &mut Vec<T>, limit: Option<i64>) -> Option<T> {
     }
     list.truncate(limit);
     list.last().copied()
+}
+
+/// A short list that is at hand whole: all of it, or the page that is asked for.
+pub(crate) fn whole<T, B: Serialize>(
+    mut items: Vec<T>,
+    cursor: impl Fn(&T) -> String,
+    body: impl Fn(&T) -> B,
+    page: &PageQuery,
+    path: &str,
+) -> Result<Response, Error> {
+    let limit = page.limit()?;
+    if let Some(after) = &page.after {
+        let place = items.iter().position(|item| cursor(item) == *after);
+        let place = place.ok_or_else(|| Rejection::invalid("after", "must be a cursor from a Link header"))?;
+        items.drain(..=place);
+    }
+    let shown = limit.and_then(|limit| usize::try_from(limit).ok()).map_or(items.len(), |limit| limit.min(items.len()));
+    let next = if shown < items.len() { items.get(shown.wrapping_sub(1)).map(cursor) } else { None };
+    let bodies: Vec<B> = items.iter().take(shown).map(body).collect();
+    Ok(page_of(&bodies, limit.zip(next).map(|(limit, next)| (path, limit, next))))
 }
 
 /// One page, and where the next one is: path, limit and cursor.

@@ -50,7 +50,7 @@ const TOTALS: &str = "SELECT
        FROM transfers WHERE 'outside' IN (from_kind, to_kind))";
 
 /// Each finds the first row that breaks its rule: whose, what is, and what should be.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 12] = [
     (
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -94,11 +94,53 @@ const RULES: [(&str, &str); 7] = [
         "SELECT user_id, balance_cents, 0 FROM wallets WHERE balance_cents < 0
           UNION ALL SELECT id, escrow_cents, 0 FROM jobs WHERE escrow_cents < 0 LIMIT 1",
     ),
+    (
+        "each user has a wallet",
+        "SELECT u.id, 0, 0 FROM users u LEFT JOIN wallets w ON w.user_id = u.id WHERE w.user_id IS NULL
+          ORDER BY u.id LIMIT 1",
+    ),
+    (
+        "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
+        "SELECT id, cents, 0 FROM transfers
+          WHERE NOT (from_kind = 'outside' AND to_kind = 'wallet' AND reason = 'grant:' || id
+                  OR from_kind = 'wallet' AND to_kind = 'escrow' AND reason = 'job:' || job_id
+                  OR from_kind = 'escrow' AND to_kind = 'wallet' AND reason IN ('earning:' || job_id, 'refund:' || job_id)
+                  OR from_kind = 'escrow' AND to_kind = 'platform')
+          ORDER BY seq LIMIT 1",
+    ),
+    (
+        "a job is paid for by its sender, at its price",
+        "SELECT j.id, t.cents, j.price_cents FROM transfers t JOIN jobs j ON j.id = t.job_id
+          WHERE t.to_kind = 'escrow' AND (t.user_id <> j.sender_id OR t.cents <> j.price_cents) ORDER BY j.id LIMIT 1",
+    ),
+    (
+        "only a verified job pays a worker and a fee",
+        "SELECT j.id, t.cents, 0 FROM transfers t JOIN jobs j ON j.id = t.job_id
+          WHERE j.status <> 'verified' AND (t.reason = 'earning:' || j.id OR t.to_kind = 'platform')
+          ORDER BY j.id LIMIT 1",
+    ),
+    (
+        "a job that failed or was cancelled gave its sender the price back, and no other job did",
+        "SELECT j.id, COALESCE(t.cents, 0), CASE WHEN j.status IN ('failed', 'cancelled') THEN j.price_cents ELSE 0 END
+           FROM jobs j
+           JOIN transfers f ON f.job_id = j.id AND f.to_kind = 'escrow'
+           LEFT JOIN transfers t ON t.job_id = j.id AND t.from_kind = 'escrow' AND t.to_kind = 'wallet'
+                AND t.user_id = j.sender_id AND t.reason = 'refund:' || j.id
+          WHERE COALESCE(t.cents, 0) <> CASE WHEN j.status IN ('failed', 'cancelled') THEN j.price_cents ELSE 0 END
+          ORDER BY j.id LIMIT 1",
+    ),
 ];
 
 /// All queries of an audit: the totals, then the rules.
-static QUERIES: [&str; 8] =
-    [TOTALS, RULES[0].1, RULES[1].1, RULES[2].1, RULES[3].1, RULES[4].1, RULES[5].1, RULES[6].1];
+static QUERIES: [&str; RULES.len() + 1] = {
+    let mut queries = [TOTALS; RULES.len() + 1];
+    let mut at = 0;
+    while at < RULES.len() {
+        queries[at + 1] = RULES[at].1;
+        at += 1;
+    }
+    queries
+};
 
 impl Store {
     /// Proves the books, or names the first offender.

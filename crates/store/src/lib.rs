@@ -47,6 +47,11 @@ trait Backend: Send + Sync {
     /// Writes, durably before it returns.
     async fn write(&self, order: Order) -> Result<Reply, StoreError>;
 
+    /// Tells the observer of all that other nodes have committed by now; false where there are no others.
+    async fn catch_up(&self) -> bool {
+        false
+    }
+
     /// Whom to tell of every job that changed, here or on another node.
     fn observe(&self, observer: Observer);
 }
@@ -183,6 +188,11 @@ impl Store {
     /// Whom to tell of every job that changed; set once, before the first request.
     pub fn observe(&self, observer: Observer) {
         self.backend.observe(observer);
+    }
+
+    /// Tells the observer of all that other nodes have committed by now; false where there are no others.
+    pub async fn catch_up(&self) -> bool {
+        self.backend.catch_up().await
     }
 
     /// Carries out a command in one transaction; durable before it returns.

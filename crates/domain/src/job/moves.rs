@@ -174,8 +174,9 @@ impl Job {
     /// The sender decides about a submission.
     pub(crate) fn review(self, actor: UserId, review: &Review, at: &mut Moment<'_>) -> Result<Change, Rejection> {
         self.only_sender(actor)?;
-        if !matches!(self.state, State::Submitted(..)) {
-            return Err(self.is_not("submitted"));
+        let State::Submitted(_, submission) = &self.state else { return Err(self.is_not("submitted")) };
+        if submission.review_until <= at.now {
+            return Err(Rejection::ReviewOver);
         }
         if review.attempt.is_some_and(|number| number != self.attempt_count) {
             return Err(Rejection::AttemptOver(self.attempt_count));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use clawrk_domain::action::AgentFields;
-use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, Timestamp};
+use clawrk_domain::{Action, Agent, Answer, Rejection, Scope, Timestamp};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +16,7 @@ use super::job_body::JobBody;
 use super::{Done, ErrorBody, id};
 use crate::auth::Caller;
 use crate::exchange::Render;
-use crate::input::{Input, PageQuery, Query, Take, present};
+use crate::input::{Input, Named, PageQuery, Query, Take, present};
 use crate::reply::Reply;
 use crate::{App, Error, list};
 
@@ -52,7 +52,7 @@ impl From<&Agent> for AgentBody {
 
 /// A new agent.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct CreateBody {
+pub struct CreateAgentBody {
     /// 1 to 64 characters after trimming; unique among one's own agents.
     name: String,
     /// At most 8,000 characters.
@@ -61,11 +61,11 @@ pub struct CreateBody {
     avatar_url: Option<String>,
 }
 
-impl Take for CreateBody {}
+impl Take for CreateAgentBody {}
 
 /// Changes to an agent: a missing field is left alone, `null` clears it.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct UpdateBody {
+pub struct UpdateAgentBody {
     /// As for a new agent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
@@ -80,7 +80,7 @@ pub struct UpdateBody {
     avatar_url: Option<Option<String>>,
 }
 
-impl Take for UpdateBody {}
+impl Take for UpdateAgentBody {}
 
 fn render(status: StatusCode) -> Render {
     Arc::new(move |answer| match answer {
@@ -90,29 +90,21 @@ fn render(status: StatusCode) -> Render {
 }
 
 /// The caller's agents: the default one first, then the oldest.
-#[utoipa::path(get, path = "/api/agents", tag = "agents",
+#[utoipa::path(get, path = "/api/agents", tag = "agents", params(PageQuery),
     responses((status = 200, body = Vec<AgentBody>), (status = 401, body = ErrorBody)))]
 pub async fn index(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let (limit, after) = (page.limit()?, page.after::<AgentId>()?);
-    let mut agents = app.store.agents(caller.user).await?;
-    if let Some(after) = after {
-        let place = agents.iter().position(|agent| agent.id == after).map_or(agents.len(), |place| place + 1);
-        agents.drain(..place);
-    }
-    let mut ids: Vec<AgentId> = agents.iter().map(|agent| agent.id).collect();
-    let next = list::cut(&mut ids, limit).map(|id| id.to_string());
-    let bodies: Vec<AgentBody> = agents.iter().take(ids.len()).map(AgentBody::from).collect();
-    Ok(list::page_of(&bodies, limit.zip(next).map(|(limit, next)| ("/api/agents", limit, next))))
+    let agents = app.store.agents(caller.user).await?;
+    list::whole(agents, |agent| agent.id.to_string(), |agent| AgentBody::from(agent), &page, "/api/agents")
 }
 
 /// Make an agent.
-#[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = CreateBody,
+#[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = CreateAgentBody,
     responses((status = 201, body = AgentBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "The caller has an agent of that name")))]
-pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateBody>) -> Result<Reply, Error> {
+pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateAgentBody>) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
-    let CreateBody { name, personality, avatar_url } = input.body;
+    let CreateAgentBody { name, personality, avatar_url } = input.body;
     let action = Action::CreateAgent(AgentFields { name, personality, avatar_url });
     app.exchange.act(caller.user, action, input.once, render(StatusCode::CREATED)).await
 }
@@ -120,24 +112,24 @@ pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateB
 /// One of the caller's agents.
 #[utoipa::path(get, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Agent id")),
     responses((status = 200, body = AgentBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn show(State(app): State<App>, caller: Caller, Path(agent): Path<String>) -> Result<Json<AgentBody>, Error> {
+pub async fn show(State(app): State<App>, caller: Caller, Named(agent): Named) -> Result<Json<AgentBody>, Error> {
     caller.may(Scope::Read)?;
     Ok(Json(AgentBody::from(&own(&app, caller, &agent).await?)))
 }
 
 /// Change an agent's name, personality or picture.
-#[utoipa::path(patch, path = "/api/agents/{id}", tag = "agents", request_body = UpdateBody,
+#[utoipa::path(patch, path = "/api/agents/{id}", tag = "agents", request_body = UpdateAgentBody,
     params(("id" = String, Path, description = "Agent id")),
     responses((status = 200, body = AgentBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn update(
     State(app): State<App>,
     caller: Caller,
-    Path(agent): Path<String>,
-    input: Input<UpdateBody>,
+    Named(agent): Named,
+    input: Input<UpdateAgentBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
-    let UpdateBody { name, personality, avatar_url } = input.body;
+    let UpdateAgentBody { name, personality, avatar_url } = input.body;
     let agent = id("agent", &agent)?;
     // A name cannot be cleared: null is as wrong as a blank one, but another's agent is still 404 first.
     let name = name.map(Option::unwrap_or_default);
@@ -150,7 +142,7 @@ pub async fn update(
     responses((status = 200, body = Done),
         (status = 400, body = ErrorBody, description = "The default agent, or one with a job in hand"),
         (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn delete(State(app): State<App>, caller: Caller, Path(agent): Path<String>) -> Result<Reply, Error> {
+pub async fn delete(State(app): State<App>, caller: Caller, Named(agent): Named) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
     let action = Action::DeleteAgent(id("agent", &agent)?);
     app.exchange.act(caller.user, action, None, render(StatusCode::OK)).await
@@ -163,7 +155,7 @@ pub async fn delete(State(app): State<App>, caller: Caller, Path(agent): Path<St
 pub async fn jobs(
     State(app): State<App>,
     caller: Caller,
-    Path(agent): Path<String>,
+    Named(agent): Named,
     Query(page): Query<PageQuery>,
 ) -> Result<Response, Error> {
     caller.may(Scope::Read)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
@@ -19,7 +19,7 @@ use super::job_body::JobBody;
 use super::{ErrorBody, id};
 use crate::auth::Caller;
 use crate::exchange::Render;
-use crate::input::{Input, Once, PageQuery, Query, Take, present};
+use crate::input::{Input, Named, Once, PageQuery, Query, Take, present};
 use crate::reply::Reply;
 use crate::vault::Vault;
 use crate::{App, Error, list, request_id};
@@ -29,6 +29,7 @@ use crate::{App, Error, list, request_id};
 #[serde(default)]
 pub struct RunBody {
     /// What is to be done, in plain language; 1 to 32,000 characters.
+    #[schema(required = true, value_type = String)]
     prompt: Option<String>,
     /// Environment variables for the agent; encrypted at rest, given out only while it works.
     #[serde(rename = "envVars")]
@@ -127,7 +128,7 @@ pub struct StatusQuery {
 }
 
 /// A line of a job's history.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventBody {
     /// Its place in the history, from 1.
     n: u32,
@@ -162,7 +163,6 @@ pub async fn run(State(app): State<App>, caller: Caller, input: Input<RunBody>) 
     let confirmed = body.confirmed.unwrap_or(false);
     caller.may(if confirmed { Scope::Spend } else { Scope::Read })?;
     let (posting, basis) = structured(&app, body).await?;
-    posting.check()?;
     if confirmed {
         let render = job_reply(StatusCode::CREATED, caller.user, &app);
         return app.exchange.post(caller.user, posting, once, render).await;
@@ -181,12 +181,6 @@ pub async fn run(State(app): State<App>, caller: Caller, input: Input<RunBody>) 
 
 /// The job with what was not given filled in by the structurer, which runs only when something is missing.
 async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error> {
-    if body.attachments.is_some_and(|list| !list.is_empty()) {
-        return Err(Error::not_available_yet("attachments"));
-    }
-    if body.checks.is_some_and(|list| !list.is_empty()) {
-        return Err(Error::not_available_yet("checks"));
-    }
     let prompt = body.prompt.unwrap_or_default();
     limits::required_text("prompt", &prompt, limits::PROMPT)?;
     let env_vars = body.env_vars.unwrap_or_default();
@@ -225,6 +219,13 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),
         prompt,
     };
+    posting.check()?;
+    if body.attachments.is_some_and(|list| !list.is_empty()) {
+        return Err(Error::not_available_yet("attachments"));
+    }
+    if body.checks.is_some_and(|list| !list.is_empty()) {
+        return Err(Error::not_available_yet("checks"));
+    }
     Ok((posting, basis))
 }
 
@@ -252,7 +253,7 @@ pub async fn index(
 /// A job, as far as the caller may see it.
 #[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "Job id")),
     responses((status = 200, body = JobBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn show(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Result<Response, Error> {
+pub async fn show(State(app): State<App>, caller: Caller, Named(job): Named) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
     let found = app.store.job(id("job", &job)?).await?;
     let body = found.map(|job| JobBody::of(&job, Some(caller.user), &app.vault)).transpose()?.flatten();
@@ -266,7 +267,7 @@ pub async fn show(State(app): State<App>, caller: Caller, Path(job): Path<String
 pub async fn pay(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Spend)?;
@@ -280,7 +281,7 @@ pub async fn pay(
 pub async fn cancel(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Spend)?;
@@ -295,7 +296,7 @@ pub async fn cancel(
 pub async fn review(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<ReviewBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Spend)?;
@@ -305,13 +306,14 @@ pub async fn review(
 }
 
 /// The job's history: who did what, when, and what it moved. Who was merely presented the job sees their own part.
-#[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "Job id")),
+#[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "Job id"), PageQuery),
     responses((status = 200, body = Vec<EventBody>), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn events(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
-) -> Result<Json<Vec<EventBody>>, Error> {
+    Named(job): Named,
+    Query(page): Query<PageQuery>,
+) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
     let job = app.store.job(id::<JobId>("job", &job)?).await?.ok_or(Rejection::NotFound("job"))?;
     let sight = job.sight(caller.user);
@@ -319,7 +321,8 @@ pub async fn events(
         return Err(Rejection::NotFound("job").into());
     }
     let events = app.store.events(job.id).await?;
-    Ok(Json(events.into_iter().filter_map(|event| event_body(event, sight, caller.user)).collect()))
+    let events: Vec<EventBody> = events.into_iter().filter_map(|event| event_body(event, sight, caller.user)).collect();
+    list::whole(events, |event| event.n.to_string(), Clone::clone, &page, &format!("/api/jobs/{}/events", job.id))
 }
 
 /// The event as the caller may see it. Why another worker's attempt failed is between that worker and the sender.
@@ -349,7 +352,8 @@ pub(super) async fn act(app: &App, caller: Caller, action: Action, once: Option<
 
 /// Renders a job for the one who asked.
 pub(super) fn job_reply(status: StatusCode, user: UserId, app: &App) -> Render {
-    let vault = app.vault.clone();
+    // Rendered elsewhere too, for repeats, which get the very same bytes.
+    let (vault, request_id) = (app.vault.clone(), request_id::current());
     Arc::new(move |answer| match answer {
         Answer::Job(job) => Reply::json(status, &body(job, user, &vault)),
         Answer::Short { job, required, available } => {
@@ -357,7 +361,7 @@ pub(super) fn job_reply(status: StatusCode, user: UserId, app: &App) -> Render {
             let body = ShortBody {
                 error: format!("{short}. The job is kept: top up, then pay it"),
                 code: short.code().0,
-                request_id: request_id::current(),
+                request_id: request_id.clone(),
                 id: job.id.to_string(),
                 job: body(job, user, &vault),
                 required_cents: required.0,

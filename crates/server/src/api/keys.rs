@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{Action, Answer, ApiKey, Rejection, Scope, Scopes, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use super::{Done, ErrorBody, id};
 use crate::apikey::FreshKey;
 use crate::auth::Caller;
-use crate::input::{Input, Take};
+use crate::input::{Input, Named, PageQuery, Query, Take};
 use crate::reply::Reply;
-use crate::{App, Error};
+use crate::{App, Error, list};
 
 /// An API key, without the key itself.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,7 +45,7 @@ pub struct NewKeyBody {
 
 /// A key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct CreateBody {
+pub struct CreateKeyBody {
     /// 1 to 64 characters.
     name: String,
     /// Of `read`, `work`, `spend`, `admin`; `read`, `work` and `spend` if absent. None that one's own key lacks.
@@ -55,7 +55,7 @@ pub struct CreateBody {
     expires_at: Option<Timestamp>,
 }
 
-impl Take for CreateBody {}
+impl Take for CreateKeyBody {}
 
 impl From<&ApiKey> for KeyBody {
     fn from(key: &ApiKey) -> Self {
@@ -71,24 +71,24 @@ impl From<&ApiKey> for KeyBody {
 }
 
 /// The caller's keys that were not revoked, oldest first.
-#[utoipa::path(get, path = "/api/keys", tag = "keys",
+#[utoipa::path(get, path = "/api/keys", tag = "keys", params(PageQuery),
     responses((status = 200, body = Vec<KeyBody>), (status = 401, body = ErrorBody)))]
-pub async fn index(State(app): State<App>, caller: Caller) -> Result<Json<Vec<KeyBody>>, Error> {
+pub async fn index(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
     let mut keys = app.store.keys(caller.user).await?;
     for key in &mut keys {
         key.last_used_at = key.last_used_at.max(app.used_keys.of(key.id));
     }
-    Ok(Json(keys.iter().map(KeyBody::from).collect()))
+    list::whole(keys, |key| key.id.to_string(), |key| KeyBody::from(key), &page, "/api/keys")
 }
 
 /// Make a key; the answer is the only one that shows it.
-#[utoipa::path(post, path = "/api/keys", tag = "keys", request_body = CreateBody,
+#[utoipa::path(post, path = "/api/keys", tag = "keys", request_body = CreateKeyBody,
     responses((status = 201, body = NewKeyBody), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody, description = "One's own key lacks a scope")))]
-pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateBody>) -> Result<Reply, Error> {
+pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateKeyBody>) -> Result<Reply, Error> {
     manages_keys(caller)?;
-    let CreateBody { name, scopes, expires_at } = input.body;
+    let CreateKeyBody { name, scopes, expires_at } = input.body;
     let scopes = match scopes {
         None => Scopes::USER,
         Some(names) => names.iter().map(|name| scope(name)).collect::<Result<_, _>>()?,
@@ -111,7 +111,7 @@ pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateB
 /// Revoke a key; it is refused from now on.
 #[utoipa::path(delete, path = "/api/keys/{id}", tag = "keys", params(("id" = String, Path, description = "Key id")),
     responses((status = 200, body = Done), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub async fn revoke(State(app): State<App>, caller: Caller, Path(key): Path<String>) -> Result<Reply, Error> {
+pub async fn revoke(State(app): State<App>, caller: Caller, Named(key): Named) -> Result<Reply, Error> {
     manages_keys(caller)?;
     let action = Action::RevokeKey(id("API key", &key)?);
     app.exchange.act(caller.user, action, None, Arc::new(|_| Reply::ok(&Done { ok: true }))).await

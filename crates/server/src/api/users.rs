@@ -1,7 +1,7 @@
 //! Who one is.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use clawrk_domain::{Scope, Timestamp, UserId};
 use clawrk_store::JobList;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::ErrorBody;
 use super::job_body::JobBody;
 use crate::auth::Caller;
-use crate::input::{PageQuery, Query};
+use crate::input::{Named, PageQuery, Query};
 use crate::{App, Error, list};
 
 /// A user, for themselves.
@@ -46,7 +46,7 @@ pub struct Whoami {
 /// One's own user; any other id is refused, whether it exists or not.
 #[utoipa::path(get, path = "/api/users/{id}", tag = "users", params(("id" = String, Path, description = "User id")),
     responses((status = 200, body = UserBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
-pub async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<UserBody>, Error> {
+pub async fn show(State(app): State<App>, caller: Caller, Named(id): Named) -> Result<Json<UserBody>, Error> {
     caller.may(Scope::Read)?;
     if id.parse::<UserId>() != Ok(caller.user) {
         return Err(Error::not_yours());

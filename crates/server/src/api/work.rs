@@ -1,6 +1,6 @@
 //! Jobs from the agent's side: pull or claim, accept or reject, submit or fail.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, limits};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use super::job_body::JobBody;
 use super::jobs::{NoBody, act, job_reply};
 use super::{ErrorBody, id};
 use crate::auth::Caller;
-use crate::input::{Input, Take};
+use crate::input::{Input, Named, Take};
 use crate::reply::Reply;
 use crate::{App, Error};
 
@@ -86,6 +86,7 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
             () = sleep_until(opening.map_or(end, |time| time.min(end))) => {}
             () = app.stopping.cancelled() => {}
         }
+        caller.still_counts(&app).await?;
     }
 }
 
@@ -97,7 +98,7 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
 pub async fn claim(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<ClaimBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
@@ -112,7 +113,7 @@ pub async fn claim(
 pub async fn accept(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
@@ -126,7 +127,7 @@ pub async fn accept(
 pub async fn reject(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
@@ -141,7 +142,7 @@ pub async fn reject(
 pub async fn submit(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<SubmitBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
@@ -160,7 +161,7 @@ pub async fn submit(
 pub async fn fail(
     State(app): State<App>,
     caller: Caller,
-    Path(job): Path<String>,
+    Named(job): Named,
     input: Input<FailBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;

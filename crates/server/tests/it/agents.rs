@@ -90,7 +90,7 @@ async fn a_requeued_job_leaves_the_agents_list() {
     let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
     let job = ada.job("write", 5_00).await;
     let default = bob.get("/api/agents").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
-    bob.work(&job, "x").await;
+    bob.work(&job, "x").await.expect(200);
     let list = format!("/api/agents/{default}/jobs");
     assert_eq!(bob.get(&list).await.expect(200).as_array().unwrap().len(), 1);
     ada.review(&job, "fail").await.expect(200);

@@ -67,3 +67,16 @@ async fn twins_at_once_have_one_effect() {
     assert!(answers.iter().all(|answer| answer.status == 201 && answer.bytes == answers[0].bytes));
     assert_eq!(ada.balance().await, 15_00);
 }
+
+#[tokio::test]
+async fn a_job_kept_for_want_of_money_is_answered_alike_each_time() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    let body = json!({"prompt": "x", "price_cents": 500, "confirmed": true});
+    let first = ada.post_once("k", "/api/jobs/run", body.clone()).await;
+    let again = ada.post_once("k", "/api/jobs/run", body).await;
+    assert_eq!((first.status.as_u16(), &first.bytes), (402, &again.bytes));
+    let request = first.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(first.json()["request_id"], request);
+    assert_ne!(again.headers["x-request-id"], request);
+}

@@ -94,7 +94,7 @@ async fn three_failures_of_any_kind_give_the_money_back() {
     let app = TestApp::new().await;
     let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
     let job = ada.job("hard", 5_00).await;
-    bob.work(&job, "wrong").await;
+    bob.work(&job, "wrong").await.expect(200);
     ada.review(&job, "fail").await.expect(200);
     for action in ["claim", "accept", "fail"] {
         bob.act(&job, action).await.expect(200);
@@ -132,7 +132,7 @@ async fn a_review_needs_a_submission_a_reason_and_the_right_attempt() {
     let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
     let job = ada.job("x", 5_00).await;
     ada.review(&job, "pass").await.refused(400, "wrong_state");
-    bob.work(&job, "y").await;
+    bob.work(&job, "y").await.expect(200);
     let path = format!("/api/jobs/{job}/review");
     ada.post(&path, json!({"verdict": "fail"})).await.refused(400, "invalid_field");
     ada.post(&path, json!({"verdict": "maybe"})).await.refused(400, "malformed_request");
@@ -147,7 +147,7 @@ async fn silence_pays_the_worker() {
     let app = TestApp::new().await;
     let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
     let job = ada.job("x", 5_00).await;
-    bob.work(&job, "y").await;
+    bob.work(&job, "y").await.expect(200);
     app.advance(72 * 3600 - 1).await;
     assert_eq!(ada.status(&job).await, "submitted");
     app.advance(1).await;
@@ -193,7 +193,7 @@ async fn the_ledger_tells_every_movement_newest_first() {
     let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
     let (kept, cancelled) = (ada.job("x", 5_00).await, ada.job("y", 2_00).await);
     ada.act(&cancelled, "cancel").await.expect(200);
-    bob.work(&kept, "z").await;
+    bob.work(&kept, "z").await.expect(200);
     ada.review(&kept, "pass").await.expect(200);
     let wallet = ada.get("/api/wallet/balance").await.expect(200);
     let lines: Vec<(i64, String)> = wallet["ledger"]

@@ -1,5 +1,7 @@
 //! The description of the API.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::support::TestApp;
@@ -7,6 +9,38 @@ use crate::support::TestApp;
 #[test]
 fn the_description_is_what_it_was() {
     insta::assert_json_snapshot!("openapi", clawrk_server::openapi());
+}
+
+#[test]
+fn operations_have_names_of_their_own_and_answers_say_what_they_mean() {
+    let document = clawrk_server::openapi();
+    let operations = || document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
+    let names: BTreeSet<_> = operations().map(|(_, operation)| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), operations().count());
+    for (_, operation) in operations() {
+        for response in operation["responses"].as_object().unwrap().values() {
+            assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{operation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_have_the_fields_that_are_described() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 5_00).await;
+    let job = ada.job("x", 5_00).await;
+    let document = clawrk_server::openapi();
+    let fields = |name: &str| {
+        let required = document["components"]["schemas"][name]["required"].as_array().unwrap();
+        required.iter().map(|field| field.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let found = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(found(&ada.get(&format!("/api/jobs/{job}")).await.expect(200)), fields("JobBody"));
+    assert_eq!(found(&ada.get("/api/agents").await.expect(200)[0]), fields("AgentBody"));
+    assert_eq!(found(&ada.get("/api/keys").await.expect(200)[0]), fields("KeyBody"));
+    assert_eq!(found(&ada.get(&format!("/api/users/{}", ada.id)).await.expect(200)), fields("UserBody"));
+    assert_eq!(found(&ada.get(&format!("/api/jobs/{job}/events")).await.expect(200)[0]), fields("EventBody"));
+    assert_eq!(found(&ada.get("/nonsense").await.expect(404)), fields("ErrorBody"));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn variables_go_to_the_sender_and_to_the_receiver_while_it_works() {
     let again = ada.review(&job, "fail").await.expect(200);
     assert_eq!((&again["receiver"], &again["output_text"]), (&json!(null), &json!(null)));
     assert!(!sees(&bob).await && sees(&ada).await);
-    bob.work(&job, "better").await;
+    bob.work(&job, "better").await.expect(200);
     ada.review(&job, "pass").await.expect(200);
     let done = bob.get(&path).await.expect(200);
     assert_eq!((&done["env_vars"], &done["output_text"]), (&json!({"TOKEN": ""}), &json!("better")));
@@ -75,7 +75,7 @@ async fn who_was_presented_a_job_knows_of_it_but_not_what_others_did() {
     let job = posted(&ada).await;
     eve.act(&job, "claim").await.expect(200);
     eve.act(&job, "reject").await.expect(200);
-    bob.work(&job, "work-canary").await;
+    bob.work(&job, "work-canary").await.expect(200);
     ada.review(&job, "fail").await.expect(200);
     bob.act(&job, "claim").await.expect(200);
     let seen = eve.get(&format!("/api/jobs/{job}")).await.expect(200);

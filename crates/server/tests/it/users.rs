@@ -38,7 +38,7 @@ async fn the_status_lists_what_ones_agents_have_in_hand_latest_first() {
     let app = TestApp::new().await;
     let (ada, bob) = (app.user("ada", 20_00).await, app.user("bob", 0).await);
     let (one, two) = (ada.job("one", 5_00).await, ada.job("two", 5_00).await);
-    bob.work(&one, "done").await;
+    bob.work(&one, "done").await.expect(200);
     app.advance(1).await;
     bob.act(&two, "claim").await.expect(200);
     let list = bob.get("/api/users/status").await.expect(200);

@@ -81,7 +81,7 @@ async fn one_may_work_on_ones_own_job() {
     let app = TestApp::new().await;
     let ada = app.user("ada", 5_00).await;
     let job = ada.job("x", 5_00).await;
-    ada.work(&job, "y").await;
+    ada.work(&job, "y").await.expect(200);
     ada.review(&job, "pass").await.expect(200);
     assert_eq!(ada.balance().await, 3_50);
     app.audit().await;
@@ -120,4 +120,34 @@ async fn racing_pulls_share_out_the_jobs() {
     held.sort_by_key(ToString::to_string);
     held.dedup();
     assert_eq!(held.len(), 5, "each job once, and every job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_pull_ends_with_its_key() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
+    let made = bob.post("/api/keys", json!({"name": "brief"})).await.expect(201);
+    let brief = bob.with_key(made["key"].as_str().unwrap());
+    let waiting = brief.post("/api/jobs/pull", json!({"wait_seconds": 20}));
+    let revoking = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        bob.delete(&format!("/api/keys/{}", made["id"].as_str().unwrap())).await.expect(200);
+        ada.job("private", 5_00).await
+    };
+    let (answer, job) = tokio::join!(waiting, revoking);
+    answer.refused(401, "unauthenticated");
+    assert_eq!(ada.status(&job).await, "queued");
+}
+
+#[tokio::test]
+async fn a_review_comes_within_its_window_or_not_at_all() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 5_00).await, app.user("bob", 0).await);
+    let job = ada.job("x", 5_00).await;
+    bob.work(&job, "done").await.expect(200);
+    // The clock moves and no task has run yet.
+    app.clock.advance(72 * 3600);
+    ada.review(&job, "fail").await.refused(400, "review_over");
+    app.advance(0).await;
+    assert_eq!((ada.status(&job).await.as_str(), bob.balance().await), ("verified", 3_50));
 }

@@ -16,11 +16,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clawrk_domain::{JobId, Timestamp};
 use futures_util::{StreamExt, stream};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use super::{Node, unreachable};
@@ -28,6 +30,8 @@ use crate::{Observer, StoreError};
 
 const COALESCE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
+/// For how long a look is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(60);
 /// Sweeps that a row outlives.
 const KEPT_SWEEPS: usize = 10;
@@ -116,6 +120,24 @@ async fn hear(node: &Node, listening: &mut bool) -> Result<(), tokio_postgres::E
     }
 }
 
+/// How far the looks at the feed have come, by number.
+#[derive(Default)]
+pub(super) struct Looks {
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
+}
+
+impl Looks {
+    /// Waits for a look that begins from now on; not for ever, since the next poll looks anyway.
+    pub(super) async fn next(&self, heard: &Notify) {
+        let mut done = self.done.subscribe();
+        let begun = self.begun.load(Ordering::SeqCst);
+        heard.notify_one();
+        // Nobody is told whether it came in time: what follows reads the database itself.
+        let _ = timeout(PATIENCE, done.wait_for(|number| *number > begun)).await;
+    }
+}
+
 /// Follows the feed and tells the observer.
 pub(super) async fn follow(node: Arc<Node>, start: Place) {
     let mut follower =
@@ -130,8 +152,12 @@ pub(super) async fn follow(node: Arc<Node>, start: Place) {
             _ = sweep.tick() => follower.sweep().await,
         }
         let Some(observer) = node.observer.get() else { continue };
+        let number = node.looks.begun.fetch_add(1, Ordering::SeqCst) + 1;
         match follower.look(observer).await {
-            Ok(()) => follower.lost = 0,
+            Ok(()) => {
+                follower.lost = 0;
+                node.looks.done.send_replace(number);
+            }
             Err(error) => tracing::debug!(%error, "the feed of changes could not be read"),
         }
     }

@@ -32,6 +32,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, NoTls};
 
@@ -48,6 +49,8 @@ const WRITERS: usize = 16;
 const READERS: usize = 8;
 /// For how long anyone waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long a read may go unanswered.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The oldest server that has everything we ask of it, as `server_version_num`.
 const OLDEST_SERVER: i32 = 130_000;
 /// The advisory lock under which the schema is brought up to date: "clawrk" in ASCII.
@@ -76,6 +79,7 @@ struct Node {
     committed: Notify,
     /// Another node committed something.
     heard: Notify,
+    looks: feed::Looks,
 }
 
 impl Postgres {
@@ -93,6 +97,7 @@ impl Postgres {
             observer: OnceLock::new(),
             committed: Notify::new(),
             heard: Notify::new(),
+            looks: feed::Looks::default(),
         });
         let start = feed::start(&node).await?;
         let background = vec![
@@ -136,6 +141,11 @@ impl Backend for Postgres {
         spawn(async move { node.write(&order).await }).await.map_err(|_| StoreError::Gone)?
     }
 
+    async fn catch_up(&self) -> bool {
+        self.node.looks.next(&self.node.heard).await;
+        true
+    }
+
     fn observe(&self, observer: Observer) {
         // A second observer is a mistake of the caller that only tests could make.
         assert!(self.node.observer.set(observer).is_ok(), "there is one observer");
@@ -144,9 +154,21 @@ impl Backend for Postgres {
 }
 
 impl Node {
+    /// Reads; a server that takes a connection and then says nothing is as good as away.
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let client = self.readers.get().await.map_err(unreachable)?;
-        rows(&client, &client.prepare_cached(sql).await?, &values).await
+        let read = async {
+            let client = self.readers.get().await.map_err(unreachable)?;
+            let statement = client.prepare_cached(sql).await?;
+            match timeout(SILENCE, rows(&client, &statement, &values)).await {
+                Ok(rows) => rows,
+                Err(silence) => {
+                    // Its answer may come yet, and belongs to nobody.
+                    drop(deadpool_postgres::Object::take(client));
+                    Err(StoreError::Unreachable(Box::new(silence)))
+                }
+            }
+        };
+        timeout(SILENCE, read).await.unwrap_or_else(|silence| Err(StoreError::Unreachable(Box::new(silence))))
     }
 
     /// Carries out an order, again when it lost a race, and tells of it.

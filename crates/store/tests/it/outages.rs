@@ -255,3 +255,20 @@ async fn pass(client: TcpStream, config: &tokio_postgres::Config, cut: &AtomicU8
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_catches_up_has_heard_of_all_that_was_acknowledged_elsewhere() {
+    let Some(h) = Harness::postgres().await else { return };
+    let ada = h.user("ada", 10_000).await;
+    let other = h.node().await;
+    let heard = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+    let listening = Arc::clone(&heard);
+    other.observe(Arc::new(move |job| {
+        listening.lock().unwrap().insert(job.id);
+    }));
+    for _ in 0..50 {
+        let job = h.post(ada, 100).await;
+        assert!(other.catch_up().await);
+        assert!(heard.lock().unwrap().contains(&job));
+    }
+}

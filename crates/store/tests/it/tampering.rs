@@ -54,9 +54,24 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
             "UPDATE jobs SET fee_cents = fee_cents - 1 WHERE status = 'verified'",
         ),
         ("no wallet and no escrow is below zero", &below_zero),
+        ("each user has a wallet", "INSERT INTO users (id, name, is_admin, created_at) VALUES ('x', 'x', 0, 0)"),
         (
-            "all accounts sum to zero",
-            "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ('x', 0, 'outside', 'nowhere', 5, 'x')",
+            "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
+            "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ('x', 0, 'outside', 'platform', 5, 'x')",
+        ),
+        (
+            "a job is paid for by its sender, at its price",
+            "UPDATE jobs SET sender_id = (SELECT id FROM users WHERE name = 'bob') WHERE status = 'verified'",
+        ),
+        (
+            "only a verified job pays a worker and a fee",
+            "UPDATE jobs SET status = 'cancelled' WHERE status = 'verified'",
+        ),
+        (
+            "a job that failed or was cancelled gave its sender the price back, and no other job did",
+            "UPDATE transfers SET user_id = (SELECT id FROM users WHERE name = 'bob') WHERE reason LIKE 'refund:%'; \
+             UPDATE wallets SET balance_cents = balance_cents + 500 WHERE user_id = (SELECT id FROM users WHERE name = 'bob'); \
+             UPDATE wallets SET balance_cents = balance_cents - 500 WHERE user_id = (SELECT id FROM users WHERE name = 'ada')",
         ),
     ];
     for (rule, sql) in tampers {
