@@ -15,7 +15,8 @@ const LONGEST: usize = 300;
 pub(super) fn criteria(reading: &Reading) -> Vec<String> {
     let mut criteria = Criteria::default();
     let (mut under_demand, mut in_list, mut under_heading) = (false, false, false);
-    for block in reading.blocks.iter().filter(|block| block.kind != Kind::Material) {
+    let mut blocks = reading.blocks.iter().filter(|block| block.kind != Kind::Material).peekable();
+    while let Some(block) = blocks.next() {
         match block.kind {
             Kind::Heading => {
                 under_demand = announces(&block.text);
@@ -28,6 +29,10 @@ pub(super) fn criteria(reading: &Reading) -> Vec<String> {
             Kind::Paragraph if block.text.ends_with(':') => {
                 under_demand = announces(&block.text);
                 (under_heading, in_list) = (false, false);
+                // What is to look "like this:" is a demand itself, unless it only leads to a list of them.
+                if blocks.peek().is_none_or(|next| next.kind != Kind::Item) {
+                    criteria.read(block.text.trim_end_matches(':'), false);
+                }
             }
             _ => {
                 // A list ends at the paragraph behind it; a section only at the next heading.
@@ -70,8 +75,9 @@ impl Criteria {
 
 /// Whether a heading or the line before a list says that demands follow.
 pub(super) fn announces(text: &str) -> bool {
-    const CUES: [&str; 24] = [
+    const CUES: [&str; 28] = [
         " acceptance",
+        " columns",
         " checklist",
         " condition",
         " constraint",
@@ -79,6 +85,7 @@ pub(super) fn announces(text: &str) -> bool {
         " deliverable",
         " do the following",
         " ensure",
+        " exactly",
         " expect",
         " following steps",
         " follow these",
@@ -90,11 +97,13 @@ pub(super) fn announces(text: &str) -> bool {
         " needs to",
         " output",
         " requirement",
+        " return ",
         " rule",
         " should",
         " specification",
         " it has to",
         " tasks",
+        " these lines",
     ];
     let words = searchable(text);
     CUES.iter().any(|cue| words.contains(cue))
@@ -121,7 +130,8 @@ fn labelled(text: &str) -> Option<&str> {
 
 /// Whether a sentence states something that can be checked.
 fn demands(sentence: &str) -> bool {
-    const CUES: [&str; 48] = [
+    const CUES: [&str; 49] = [
+        " markdown table ",
         " must ",
         " mustn't ",
         " should ",
@@ -199,6 +209,10 @@ fn demands(sentence: &str) -> bool {
         " more than happy ",
     ];
     let mut words = searchable(sentence);
+    // Nor is what the world asks of them.
+    if [" my ", " our ", " by statute ", " by law "].iter().any(|start| words.starts_with(start)) {
+        return false;
+    }
     for aside in ASIDES {
         words = words.replace(aside, " ");
     }
