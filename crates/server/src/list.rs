@@ -101,13 +101,22 @@ pub(crate) fn link_next(response: &mut Response, path: &str, limit: i64, cursor:
 pub(crate) fn array<T: Serialize + Send + 'static>(
     items: impl stream::Stream<Item = Result<T, Error>> + Send + 'static,
 ) -> Response {
+    array_within(String::new(), items, "")
+}
+
+/// The same with JSON before and after the array, which is a field of it.
+pub(crate) fn array_within<T: Serialize + Send + 'static>(
+    before: String,
+    items: impl stream::Stream<Item = Result<T, Error>> + Send + 'static,
+    after: &'static str,
+) -> Response {
     let element = |(at, item): (usize, Result<T, Error>)| {
         let mut bytes = if at == 0 { Vec::new() } else { vec![b','] };
         let item = item.map_err(|_| std::io::Error::other("the list broke off"))?;
         serde_json::to_writer(&mut bytes, &item).map_err(std::io::Error::other)?;
         Ok::<_, std::io::Error>(Bytes::from(bytes))
     };
-    let bracket = |text: &'static str| stream::once(async move { Ok(Bytes::from_static(text.as_bytes())) });
-    let body = bracket("[").chain(items.enumerate().map(element)).chain(bracket("]"));
+    let text = |text: String| stream::once(async move { Ok(Bytes::from(text)) });
+    let body = text(before + "[").chain(items.enumerate().map(element)).chain(text(format!("]{after}")));
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()
 }

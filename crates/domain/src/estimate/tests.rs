@@ -165,7 +165,8 @@ fn more_demanding_work_costs_more_and_takes_longer() {
 
 #[test]
 fn the_form_of_the_answer_is_a_criterion_and_the_senders_own_duties_are_none() {
-    let prompt = "My essay has to stay under 200 words. Count it.\n\nThe answer must be exactly these two lines:\n\nwords: N";
+    let prompt =
+        "My essay has to stay under 200 words. Count it.\n\nThe answer must be exactly these two lines:\n\nwords: N";
     assert_eq!(estimate(prompt).criteria, ["The answer must be exactly these two lines"]);
     let listed = "Write a poem.\n\nIt must be:\n- short\n- sad";
     assert_eq!(estimate(listed).criteria, ["Short", "Sad"]);

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::ledger::Entry;
-use clawrk_domain::{Scope, Timestamp};
+use clawrk_domain::{Scope, Timestamp, UserId};
+use futures_util::stream::{self, Stream, TryStreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -49,33 +50,37 @@ impl From<&Entry> for EntryBody {
 pub async fn balance(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
     let (limit, after) = (page.limit()?, page.after::<i64>()?);
-    // The lines first: what moves between the two reads is in the balance and not yet in the lines of this answer.
-    let mut entries = match limit {
-        Some(limit) => app.store.entries(caller.user, after, limit + 1).await?,
-        None => whole_ledger(&app, caller, after).await?,
-    };
+    // The newest lines first: what moves before the second read is in the balance and not yet in the lines.
+    let mut entries = app.store.entries(caller.user, after, limit.map_or(CHUNK, |limit| limit + 1)).await?;
     let (_, balance) = app.store.user(caller.user).await?.ok_or_else(Error::unauthenticated)?;
-    let next = limit.filter(|limit| entries.len() as i64 > *limit).and_then(|limit| {
-        entries.truncate(usize::try_from(limit).ok()?);
-        Some((limit, entries.last()?.seq))
-    });
+    let Some(limit) = limit else {
+        let before = format!("{{\"balance_cents\":{},\"ledger\":", balance.0);
+        return Ok(list::array_within(before, whole_ledger(app, caller.user, entries), "}"));
+    };
+    let more = entries.len() as i64 > limit;
+    entries.truncate(usize::try_from(limit).unwrap_or_default());
     let ledger = entries.iter().map(EntryBody::from).collect();
     let mut response = Reply::ok(&BalanceBody { balance_cents: balance.0, ledger }).into_response();
-    if let Some((limit, last)) = next {
-        list::link_next(&mut response, "/api/wallet/balance", limit, &last.to_string());
+    if let Some(last) = entries.last().filter(|_| more) {
+        list::link_next(&mut response, "/api/wallet/balance", limit, &last.seq.to_string());
     }
     Ok(response)
 }
 
-async fn whole_ledger(app: &App, caller: Caller, after: Option<i64>) -> Result<Vec<Entry>, Error> {
-    let (mut all, mut before) = (Vec::new(), after);
-    loop {
-        let mut chunk = app.store.entries(caller.user, before, CHUNK).await?;
-        before = chunk.last().map(|entry| entry.seq);
-        let done = (chunk.len() as i64) < CHUNK;
-        all.append(&mut chunk);
-        if done {
-            return Ok(all);
+/// These lines and all older ones, read a chunk at a time as the reader takes them.
+fn whole_ledger(app: App, user: UserId, newest: Vec<Entry>) -> impl Stream<Item = Result<EntryBody, Error>> {
+    let chunks = stream::try_unfold(Some(newest), move |chunk| {
+        let app = app.clone();
+        async move {
+            let Some(chunk) = chunk else { return Ok(None) };
+            let next = match chunk.last() {
+                Some(last) if chunk.len() as i64 >= CHUNK => {
+                    Some(app.store.entries(user, Some(last.seq), CHUNK).await?)
+                }
+                _ => None,
+            };
+            Ok::<_, Error>(Some((chunk, next)))
         }
-    }
+    });
+    chunks.map_ok(|chunk| stream::iter(chunk.into_iter().map(|entry| Ok(EntryBody::from(&entry))))).try_flatten()
 }

@@ -45,3 +45,24 @@ async fn the_status_lists_what_ones_agents_have_in_hand_latest_first() {
     let ids: Vec<&str> = list.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [two.as_str(), one.as_str()]);
 }
+
+#[tokio::test]
+async fn a_ledger_of_many_lines_is_whole_and_in_order() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    futures_util::future::join_all((1..=1001).map(|cents| app.grant(&ada, cents))).await;
+    let wallet = ada.get("/api/wallet/balance").await.expect(200);
+    let lines = wallet["ledger"].as_array().unwrap();
+    let deltas: Vec<i64> = lines.iter().map(|line| line["delta"].as_i64().unwrap()).collect();
+    assert_eq!((deltas.len(), deltas.iter().sum::<i64>()), (1001, wallet["balance_cents"].as_i64().unwrap()));
+    assert_eq!(crate::support::keys_of(&wallet), "balance_cents ledger");
+    let mut path = "/api/wallet/balance?limit=200".to_owned();
+    let mut walked = Vec::new();
+    loop {
+        let page = ada.get(&path).await;
+        walked.extend(page.json()["ledger"].as_array().unwrap().clone());
+        let Some(link) = page.headers.get("link") else { break };
+        path = link.to_str().unwrap().split(['<', '>']).nth(1).unwrap().to_owned();
+    }
+    assert_eq!(&walked, lines);
+}
