@@ -31,3 +31,7 @@ postgres:
 # licences, sources, banned crates
 deny:
     cargo deny --offline check bans licenses sources
+
+# how fast it is, beside anchors in the same run: just bench [ROW…]
+bench *ROWS:
+    cargo bench --package clawrk-cli --bench exchange -- {{ROWS}}
