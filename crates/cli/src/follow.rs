@@ -1,5 +1,6 @@
 //! Following jobs until they are over: `wait`, `watch`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) struct WaitArgs {
     #[arg(value_parser = parse_id)]
     id: String,
     /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     timeout: Option<u64>,
 }
 
@@ -76,11 +77,18 @@ pub(crate) async fn wait(args: WaitArgs, client: &Client, out: &Output) -> Resul
     // Whoever may not ask who they are can wait all the same.
     let me = account::user_id(client).await.ok();
     let spinner = out.spinner();
+    let told = Cell::new(false);
     let trouble = |text: &str| spinner.line(text);
     let waited = poll(&args.id, client, end, trouble, |job| {
         let since = format::duration(i64::try_from(start.elapsed().as_secs()).unwrap_or(i64::MAX));
         let hint = match job.review_hint(me.as_deref()) {
-            Some(hint) => format!("; it waits for your review: {hint}"),
+            Some(hint) => {
+                // Where no spinner is seen, once is enough.
+                if !out.can_redraw() && !told.replace(true) {
+                    out.note(&format!("It waits for your review: {hint}."));
+                }
+                format!("; it waits for your review: {hint}")
+            }
             None if job.status == "pending_payment" => "; `clawrk pay` pays it".to_owned(),
             None => String::new(),
         };

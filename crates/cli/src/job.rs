@@ -148,7 +148,9 @@ impl Job {
         card.maybe("updated", self.updated_at.as_deref().map(format::exact));
         let variables: Vec<&str> = self.env_vars.iter().flatten().map(|(name, _)| name.as_str()).collect();
         if !variables.is_empty() {
-            card.field("variables", format!("{} (values: --json)", variables.join(", ")));
+            // Until it accepts, an agent sees their names alone.
+            let seen = self.env_vars.iter().flatten().any(|(_, value)| !value.is_empty());
+            card.field("variables", format!("{}{}", variables.join(", "), if seen { " (values: --json)" } else { "" }));
         }
         if self.description.as_deref().map(str::trim) != self.prompt.as_deref().map(str::trim) {
             card.text("Description", self.description.as_deref());

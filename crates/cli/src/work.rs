@@ -28,7 +28,7 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
     /// Wait so many seconds for a job when there is none
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
     wait: u64,
 }
 

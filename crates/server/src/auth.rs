@@ -31,7 +31,7 @@ impl Caller {
 impl Caller {
     /// Refuses when the key has expired or was revoked since: for requests that wait.
     pub async fn still_counts(&self, app: &App) -> Result<(), Error> {
-        let kept = app.store.key(self.key).await?.ok_or_else(Error::unauthenticated)?;
+        let kept = app.store.known_key(self.key).await?.ok_or_else(Error::unauthenticated)?;
         if has_expired(&kept, app.store.clock().now()) { Err(Error::unauthenticated()) } else { Ok(()) }
     }
 }
@@ -47,7 +47,7 @@ impl FromRequestParts<App> for Caller {
         let key = bearer(&parts.headers).ok_or_else(Error::unauthenticated)?;
         let id = apikey::id_of(key).ok_or_else(Error::unauthenticated)?;
         let hash = apikey::hash(key);
-        let kept = app.store.key(id).await?.ok_or_else(Error::unauthenticated)?;
+        let kept = app.store.known_key(id).await?.ok_or_else(Error::unauthenticated)?;
         let same: bool = kept.hash.ct_eq(&hash).into();
         let now = app.store.clock().now();
         if !same || has_expired(&kept, now) {

@@ -62,6 +62,12 @@ impl Error {
         Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message) }
     }
 
+    /// 408: the client sent nothing more of its body.
+    pub fn silent_client() -> Self {
+        let message = "Nothing came of the request body for 30 seconds: send it again";
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "body_timed_out", message) }
+    }
+
     /// 400: the body or a parameter can't be read.
     pub fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed_request", message)

@@ -75,22 +75,15 @@ impl Exchange {
         market: &Market,
     ) -> Result<Answer, Error> {
         let mut tried: Vec<JobId> = Vec::new();
-        let mut caught_up = false;
+        // Another node may have acknowledged a job a moment ago, and it may be the best.
+        self.store.catch_up().await;
         loop {
             let now = self.store.clock().now();
             let candidates = market.candidates(agent, personality, now, &tried, CANDIDATES);
             let action = Action::Pull { agent: Some(agent), candidates: candidates.clone() };
             let answer = self.done(Actor::User(user), action).await?;
-            if answer != Answer::Nothing {
+            if answer != Answer::Nothing || candidates.is_empty() {
                 return Ok(answer);
-            }
-            if candidates.is_empty() {
-                // Another node may have acknowledged a job a moment ago.
-                if caught_up || !self.store.catch_up().await {
-                    return Ok(answer);
-                }
-                caught_up = true;
-                continue;
             }
             // Other nodes or agents were faster, or this node has not heard yet: look at what these jobs are now.
             for job in &candidates {

@@ -1,5 +1,7 @@
 //! What comes in with a request: bodies, idempotency keys, pages.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
 use axum::http::HeaderMap;
@@ -10,11 +12,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use crate::{App, Error};
 
 /// After a body that is too large, this much more is read before the refusal, so that most clients see it.
 const DRAIN_BYTES: usize = 4 << 20;
+
+/// For how long a client may send nothing of a body that it promised.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A JSON body that a route takes.
 pub trait Take: DeserializeOwned {
@@ -64,7 +70,7 @@ impl<T: Take> FromRequest<App> for Input<T> {
 async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut drained = 0;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| Error::silent_client())? {
         let frame = frame.map_err(|_| Error::malformed("The request body ended early"))?;
         let Some(data) = frame.data_ref() else { continue };
         if drained > 0 || bytes.len() + data.len() > limit {

@@ -59,7 +59,7 @@ pub(crate) fn cut<T: Copy>(list: &mut Vec<T>, limit: Option<i64>) -> Option<T> {
 
 /// A short list that is at hand whole: all of it, or the page that is asked for.
 pub(crate) fn whole<T, B: Serialize>(
-    mut items: Vec<T>,
+    mut items: &[T],
     cursor: impl Fn(&T) -> String,
     body: impl Fn(&T) -> B,
     page: &PageQuery,
@@ -69,7 +69,7 @@ pub(crate) fn whole<T, B: Serialize>(
     if let Some(after) = &page.after {
         let place = items.iter().position(|item| cursor(item) == *after);
         let place = place.ok_or_else(|| Rejection::invalid("after", "must be a cursor from a Link header"))?;
-        items.drain(..=place);
+        items = &items[place + 1..];
     }
     let shown = limit.and_then(|limit| usize::try_from(limit).ok()).map_or(items.len(), |limit| limit.min(items.len()));
     let next = if shown < items.len() { items.get(shown.wrapping_sub(1)).map(cursor) } else { None };

@@ -50,7 +50,7 @@ const TOTALS: &str = "SELECT
        FROM transfers WHERE 'outside' IN (from_kind, to_kind))";
 
 /// Each finds the first row that breaks its rule: whose, what is, and what should be.
-const RULES: [(&str, &str); 12] = [
+const RULES: [(&str, &str); 13] = [
     (
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -98,6 +98,11 @@ const RULES: [(&str, &str); 12] = [
         "each user has a wallet",
         "SELECT u.id, 0, 0 FROM users u LEFT JOIN wallets w ON w.user_id = u.id WHERE w.user_id IS NULL
           ORDER BY u.id LIMIT 1",
+    ),
+    (
+        "each wallet has its user",
+        "SELECT w.user_id, w.balance_cents, 0 FROM wallets w LEFT JOIN users u ON u.id = w.user_id WHERE u.id IS NULL
+          ORDER BY w.user_id LIMIT 1",
     ),
     (
         "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",

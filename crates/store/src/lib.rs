@@ -7,6 +7,7 @@
 
 mod audit;
 mod clock;
+mod hot;
 mod postgres;
 mod reads;
 mod row;
@@ -26,6 +27,7 @@ pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use reads::{JobList, Place};
 
+use hot::{Hot, Known};
 use value::{Row, Value};
 
 /// The exchange's memory; cheap to clone.
@@ -33,6 +35,7 @@ use value::{Row, Value};
 pub struct Store {
     backend: Arc<dyn Backend>,
     clock: Clock,
+    hot: Arc<Hot>,
 }
 
 /// What one database has to be able to do.
@@ -47,9 +50,12 @@ trait Backend: Send + Sync {
     /// Writes, durably before it returns.
     async fn write(&self, order: Order) -> Result<Reply, StoreError>;
 
-    /// Tells the observer of all that other nodes have committed by now; false where there are no others.
-    async fn catch_up(&self) -> bool {
-        false
+    /// Tells the observer of all that other nodes have committed by now, where there are any.
+    async fn catch_up(&self) {}
+
+    /// Whether all that others changed until a second ago has been heard of, so that memory may be believed.
+    fn hears(&self) -> bool {
+        true
     }
 
     /// Whom to tell of every job that changed, here or on another node.
@@ -70,10 +76,17 @@ enum Order {
 
 /// What came of an order.
 enum Reply {
-    Outcome(Outcome, Vec<Arc<Job>>),
+    Outcome(Outcome, Changed),
     Leases(Vec<Lease>),
     Seal(Vec<u8>),
     Done,
+}
+
+/// What a command changed that others should hear of.
+#[derive(Default)]
+struct Changed {
+    jobs: Vec<Arc<Job>>,
+    known: Vec<Known>,
 }
 
 /// A command, and whether its answer is to be kept for repeats.
@@ -168,16 +181,18 @@ impl StoreError {
 impl Store {
     /// Opens the SQLite database in this folder, making it when there is none.
     pub fn sqlite(dir: &std::path::Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
-        let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone())?);
-        Ok(Self { backend, clock })
+        let hot = Arc::new(Hot::default());
+        let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone(), Arc::clone(&hot))?);
+        Ok(Self { backend, clock, hot })
     }
 
     /// Connects to the PostgreSQL database of this URL and brings its schema up to date.
     ///
     /// The connection is not encrypted: put the database on a network that is yours, or a tunnel before it.
     pub async fn postgres(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
-        let backend = Arc::new(postgres::Postgres::connect(url, policy, clock.clone()).await?);
-        Ok(Self { backend, clock })
+        let hot = Arc::new(Hot::default());
+        let backend = Arc::new(postgres::Postgres::connect(url, policy, clock.clone(), Arc::clone(&hot)).await?);
+        Ok(Self { backend, clock, hot })
     }
 
     /// The clock that decisions are made by; on PostgreSQL the database's own is close to it.
@@ -190,9 +205,9 @@ impl Store {
         self.backend.observe(observer);
     }
 
-    /// Tells the observer of all that other nodes have committed by now; false where there are no others.
-    pub async fn catch_up(&self) -> bool {
-        self.backend.catch_up().await
+    /// Tells the observer of all that other nodes have committed by now, where there are any.
+    pub async fn catch_up(&self) {
+        self.backend.catch_up().await;
     }
 
     /// Carries out a command in one transaction; durable before it returns.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use std::sync::Arc;
+
 use clawrk_domain::ledger::Entry;
 use clawrk_domain::{Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Status, Timestamp, User, UserId};
 
@@ -71,6 +73,24 @@ impl Store {
     /// A key that was not revoked; it may have expired.
     pub async fn key(&self, key: KeyId) -> Result<Option<ApiKey>, StoreError> {
         self.backend.query(sql::KEY, vec![id(key)]).await?.first().map(row::key).transpose()
+    }
+
+    /// A key that was not revoked, from memory if it is there, at most a second behind: for every request.
+    pub async fn known_key(&self, key: KeyId) -> Result<Option<Arc<ApiKey>>, StoreError> {
+        if self.backend.hears() {
+            self.hot.key(key, self.key(key)).await
+        } else {
+            Ok(self.key(key).await?.map(Arc::new))
+        }
+    }
+
+    /// The user's agents, the default one first, from memory if they are there, at most a second behind.
+    pub async fn known_agents(&self, owner: UserId) -> Result<Arc<[Agent]>, StoreError> {
+        if self.backend.hears() {
+            self.hot.agents(owner, self.agents(owner)).await
+        } else {
+            Ok(self.agents(owner).await?.into())
+        }
     }
 
     /// The user's keys that were not revoked, oldest first.

@@ -10,16 +10,15 @@
 //! Locks are taken in one order: key, user, agent, jobs by id, wallets; a pull's candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
 
-use std::sync::Arc;
-
 use clawrk_domain::{
     Action, Actor, Agent, AgentId, Answer, Facts, Job, JobId, Lease, Policy, Timestamp, UserId, decide,
 };
 
-use crate::tx::{Lock, Tx};
+use crate::hot::Known;
+use crate::tx::{Lock, News, Tx};
 use crate::value::id;
 use crate::writes::{Statement, statements};
-use crate::{Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
+use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
 
 /// For how long an answer is kept.
 const RECEIPT_SECONDS: i64 = 24 * 3600;
@@ -34,20 +33,25 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
     if let Some(receipt) = &request.receipt
         && let Some(outcome) = replay(tx, receipt).await?
     {
-        return Ok(Reply::Outcome(outcome, Vec::new()));
+        return Ok(Reply::Outcome(outcome, Changed::default()));
     }
     let facts = load(tx, request).await?;
     let now = facts.now.expect("load brings the time");
     let change = match decide(&request.command, policy, facts) {
         Ok(change) => change,
-        Err(rejection) => return Ok(Reply::Outcome(Outcome::Rejected(rejection), Vec::new())),
+        Err(rejection) => return Ok(Reply::Outcome(Outcome::Rejected(rejection), Changed::default())),
     };
     let mut writes: Vec<Statement> = change.writes.iter().flat_map(statements).collect();
     if let Some(receipt) = &request.receipt {
         writes.push(keep(receipt, &change.answer, now));
     }
-    let changed: Vec<Arc<Job>> = change.writes.iter().filter_map(|write| write.job().cloned()).collect();
-    writes.extend(changed.iter().filter_map(|job| tx.tell(job.id)));
+    let changed = Changed {
+        jobs: change.writes.iter().filter_map(|write| write.job().cloned()).collect(),
+        known: change.writes.iter().filter_map(Known::changed_by).collect(),
+    };
+    let news =
+        changed.jobs.iter().map(|job| News::Job(job.id)).chain(changed.known.iter().map(|known| News::Known(*known)));
+    writes.extend(news.filter_map(|news| tx.tell(news)));
     tx.execute(writes).await?;
     Ok(Reply::Outcome(Outcome::Done(change.answer), changed))
 }

@@ -6,6 +6,7 @@
 use clawrk_domain::{AgentId, JobId, TaskKind, Timestamp, UserId};
 
 use crate::StoreError;
+use crate::hot::Known;
 use crate::value::{Row, Value};
 use crate::writes::Statement;
 
@@ -26,6 +27,15 @@ pub(crate) enum Lock {
     Task(TaskKind, JobId),
 }
 
+/// Something that other nodes should hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum News {
+    /// A job changed.
+    Job(JobId),
+    /// Something that nodes remember changed.
+    Known(Known),
+}
+
 /// An open transaction. SQLite's stays on its thread, so its futures need not be `Send`; PostgreSQL's are.
 pub(crate) trait Tx {
     /// The time that this transaction decides by.
@@ -43,8 +53,8 @@ pub(crate) trait Tx {
     /// Claims the idempotency key; false when another request holds it and did not end in time.
     async fn claim_key(&mut self, user: UserId, key: &str) -> Result<bool, StoreError>;
 
-    /// What has to be written for other nodes to hear that the job changed, where there may be any.
-    fn tell(&self, job: JobId) -> Option<Statement>;
+    /// What has to be written for other nodes to hear of it, where there may be any.
+    fn tell(&self, news: News) -> Option<Statement>;
 }
 
 /// A statement that changed another number of rows than it must is a broken invariant: nothing of it may stand.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use clawrk_domain::action::AgentFields;
-use clawrk_domain::{Action, Agent, Answer, Rejection, Scope, Timestamp};
+use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, Timestamp};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -94,8 +94,8 @@ fn render(status: StatusCode) -> Render {
     responses((status = 200, body = Vec<AgentBody>), (status = 401, body = ErrorBody)))]
 pub async fn index(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let agents = app.store.agents(caller.user).await?;
-    list::whole(agents, |agent| agent.id.to_string(), |agent| AgentBody::from(agent), &page, "/api/agents")
+    let agents = app.store.known_agents(caller.user).await?;
+    list::whole(&agents, |agent| agent.id.to_string(), |agent| AgentBody::from(agent), &page, "/api/agents")
 }
 
 /// Make an agent.
@@ -165,6 +165,7 @@ pub async fn jobs(
 
 /// The caller's agent of this id; another's is as good as none.
 async fn own(app: &App, caller: Caller, agent: &str) -> Result<Agent, Error> {
-    let found = app.store.agent(id("agent", agent)?).await?;
-    found.filter(|agent| agent.owner == caller.user).ok_or_else(|| Rejection::NotFound("agent").into())
+    let named: AgentId = id("agent", agent)?;
+    let agents = app.store.known_agents(caller.user).await?;
+    agents.iter().find(|agent| agent.id == named).cloned().ok_or_else(|| Rejection::NotFound("agent").into())
 }

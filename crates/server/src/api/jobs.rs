@@ -322,7 +322,7 @@ pub async fn events(
     }
     let events = app.store.events(job.id).await?;
     let events: Vec<EventBody> = events.into_iter().filter_map(|event| event_body(event, sight, caller.user)).collect();
-    list::whole(events, |event| event.n.to_string(), Clone::clone, &page, &format!("/api/jobs/{}/events", job.id))
+    list::whole(&events, |event| event.n.to_string(), Clone::clone, &page, &format!("/api/jobs/{}/events", job.id))
 }
 
 /// The event as the caller may see it. Why another worker's attempt failed is between that worker and the sender.

@@ -79,7 +79,7 @@ pub async fn index(State(app): State<App>, caller: Caller, Query(page): Query<Pa
     for key in &mut keys {
         key.last_used_at = key.last_used_at.max(app.used_keys.of(key.id));
     }
-    list::whole(keys, |key| key.id.to_string(), |key| KeyBody::from(key), &page, "/api/keys")
+    list::whole(&keys, |key| key.id.to_string(), |key| KeyBody::from(key), &page, "/api/keys")
 }
 
 /// Make a key; the answer is the only one that shows it.

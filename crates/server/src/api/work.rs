@@ -170,9 +170,8 @@ pub async fn fail(
 
 /// The caller's agent of this id, or the default one.
 async fn agent(app: &App, caller: Caller, named: Option<&str>) -> Result<Agent, Error> {
-    let found = match named {
-        Some(named) => app.store.agent(id::<AgentId>("agent", named)?).await?,
-        None => app.store.default_agent(caller.user).await?,
-    };
-    found.filter(|agent| agent.owner == caller.user).ok_or_else(|| Rejection::NotFound("agent").into())
+    let named = named.map(|named| id::<AgentId>("agent", named)).transpose()?;
+    let agents = app.store.known_agents(caller.user).await?;
+    let wanted = |agent: &&Agent| named.map_or(agent.is_default, |named| agent.id == named);
+    agents.iter().find(wanted).cloned().ok_or_else(|| Rejection::NotFound("agent").into())
 }

@@ -167,10 +167,11 @@ CREATE TABLE seal (
     sealed BYTEA NOT NULL
 );
 
--- Which jobs changed, for the other nodes. Rows become visible in commit order only below
+-- Which jobs, keys and users' agents changed, for the other nodes. Rows become visible in commit order only below
 -- pg_snapshot_xmin, so readers remember a transaction id, not a place in the table.
 CREATE TABLE feed (
     xid    BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
-    job_id TEXT COLLATE "C" NOT NULL
+    kind   TEXT NOT NULL,
+    id     TEXT COLLATE "C" NOT NULL
 );
 CREATE INDEX feed_by_xid ON feed (xid);

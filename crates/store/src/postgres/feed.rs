@@ -1,13 +1,13 @@
 //! How nodes hear of each other's changes.
 //!
-//! Every transaction that changes a job leaves a row in `feed`, with its own transaction id. After
+//! Every transaction that changes a job, a key or an agent leaves a row in `feed`, with its own transaction id. After
 //! the commit the node announces that there is something, at most every 20 ms and never inside a
 //! transaction, since PostgreSQL commits those that notify one after the other. Each node listens
 //! on a connection of its own, and looks every 500 ms whatever it heard.
 //!
 //! Transactions do not end in the order of their ids. So a look at the feed remembers not the last
 //! row it saw but the oldest transaction that was still open, and the next look begins there.
-//! What was told already is left out by its (transaction, job). The node's own changes come back to
+//! What was told already is left out by its (transaction, news). The node's own changes come back to
 //! it this way too: that is how it hears of one whose commit went unanswered.
 //!
 //! Rows are kept for ten minutes. A node that could not look for five reads all jobs that changed
@@ -15,23 +15,27 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use clawrk_domain::{JobId, Timestamp};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use super::{Node, unreachable};
+use crate::hot::Known;
+use crate::tx::News;
 use crate::{Observer, StoreError};
 
 const COALESCE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
 /// For how long a look is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long what is remembered is believed after a look.
+const TRUSTED: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(60);
 /// Sweeps that a row outlives.
 const KEPT_SWEEPS: usize = 10;
@@ -45,7 +49,7 @@ const CHUNK: usize = 100;
 const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// The horizon and the rows come from one statement, so from one snapshot.
-const LOOK: &str = "SELECT moment.horizon, moment.now, feed.xid, feed.job_id
+const LOOK: &str = "SELECT moment.horizon, moment.now, feed.xid, feed.kind, feed.id
        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
                     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) moment
        LEFT JOIN feed ON feed.xid >= $1";
@@ -120,14 +124,21 @@ async fn hear(node: &Node, listening: &mut bool) -> Result<(), tokio_postgres::E
     }
 }
 
-/// How far the looks at the feed have come, by number.
+/// How far the looks at the feed have come, by number, and when the last one that succeeded began.
 #[derive(Default)]
 pub(super) struct Looks {
     begun: AtomicU64,
     done: watch::Sender<u64>,
+    last: RwLock<Option<Instant>>,
 }
 
 impl Looks {
+    /// Whether all that was committed until a second ago has been heard of.
+    pub(super) fn is_recent(&self) -> bool {
+        let last = self.last.read().expect("nothing panics while it is held");
+        last.is_some_and(|began| began.elapsed() < TRUSTED)
+    }
+
     /// Waits for a look that begins from now on; not for ever, since the next poll looks anyway.
     pub(super) async fn next(&self, heard: &Notify) {
         let mut done = self.done.subscribe();
@@ -153,9 +164,11 @@ pub(super) async fn follow(node: Arc<Node>, start: Place) {
         }
         let Some(observer) = node.observer.get() else { continue };
         let number = node.looks.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let began = Instant::now();
         match follower.look(observer).await {
             Ok(()) => {
                 follower.lost = 0;
+                *node.looks.last.write().expect("nothing panics while it is held") = Some(began);
                 node.looks.done.send_replace(number);
             }
             Err(error) => tracing::debug!(%error, "the feed of changes could not be read"),
@@ -167,7 +180,7 @@ struct Follower {
     node: Arc<Node>,
     place: Place,
     /// What was told of transactions at or above the horizon.
-    told: HashSet<(i64, JobId)>,
+    told: HashSet<(i64, News)>,
     /// The horizons at the last sweeps.
     swept: VecDeque<i64>,
     /// Sweeps since the last look that succeeded.
@@ -181,17 +194,30 @@ impl Follower {
         let place = Place { horizon: first.int(0)?, time: self.node.clock.by_hand().unwrap_or(first.time(1)?) };
         let mut fresh = HashSet::new();
         for row in &rows {
-            if let (Some(xid), Some(job)) = (row.int_or_null(2)?, row.parsed_or_null(3)?) {
-                fresh.insert((xid, job));
-            }
+            let Some(xid) = row.int_or_null(2)? else { continue };
+            fresh.insert((
+                xid,
+                match row.str(3)? {
+                    "key" => News::Known(Known::Key(row.parsed(4)?)),
+                    "agents" => News::Known(Known::Agents(row.parsed(4)?)),
+                    _ => News::Job(row.parsed(4)?),
+                },
+            ));
         }
         if self.lost >= LOST_SWEEPS {
             tracing::warn!("the feed of changes was out of reach for minutes; all that may have changed is read again");
+            self.node.hot.forget_all();
             let since = self.place.time.plus_seconds(-SLACK_SECONDS);
             let changed = self.node.query(CHANGED_SINCE, vec![since.into()]).await?;
             self.tell(changed.iter().map(|row| row.parsed(0)).collect::<Result<_, _>>()?, observer).await?;
         }
-        let jobs = fresh.difference(&self.told).map(|(_, job)| *job).collect();
+        let mut jobs = HashSet::new();
+        for (_, news) in fresh.difference(&self.told) {
+            match news {
+                News::Job(job) => drop(jobs.insert(*job)),
+                News::Known(known) => self.node.hot.forget(*known),
+            }
+        }
         self.tell(jobs, observer).await?;
         fresh.retain(|(xid, _)| *xid >= place.horizon);
         (self.place, self.told) = (place, fresh);

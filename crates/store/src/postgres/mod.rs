@@ -36,6 +36,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, NoTls};
 
+use crate::hot::Hot;
 use crate::value::{Row, Value, id};
 use crate::{Backend, Clock, Observer, Order, Reply, StoreError, row, sql, submit, tasks};
 
@@ -74,6 +75,7 @@ struct Node {
     readers: Pool,
     policy: Policy,
     clock: Clock,
+    hot: Arc<Hot>,
     observer: OnceLock<Observer>,
     /// Something was committed here that the other nodes should hear of.
     committed: Notify,
@@ -84,7 +86,7 @@ struct Node {
 
 impl Postgres {
     /// Connects, checks the server, brings the schema up to date and starts listening.
-    pub(crate) async fn connect(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(url: &str, policy: Policy, clock: Clock, hot: Arc<Hot>) -> Result<Self, StoreError> {
         let config = configure(url)?;
         let (writers, readers) = (pool(&config, WRITERS)?, pool(&config, READERS)?);
         prepare(&writers).await?;
@@ -94,6 +96,7 @@ impl Postgres {
             readers,
             policy,
             clock,
+            hot,
             observer: OnceLock::new(),
             committed: Notify::new(),
             heard: Notify::new(),
@@ -141,9 +144,12 @@ impl Backend for Postgres {
         spawn(async move { node.write(&order).await }).await.map_err(|_| StoreError::Gone)?
     }
 
-    async fn catch_up(&self) -> bool {
+    async fn catch_up(&self) {
         self.node.looks.next(&self.node.heard).await;
-        true
+    }
+
+    fn hears(&self) -> bool {
+        self.node.looks.is_recent()
     }
 
     fn observe(&self, observer: Observer) {
@@ -184,13 +190,14 @@ impl Node {
                 reply => break reply?,
             }
         };
-        if let Reply::Outcome(_, changed) = &reply
-            && !changed.is_empty()
-        {
+        if let Reply::Outcome(_, changed) = &reply {
+            changed.known.iter().for_each(|known| self.hot.forget(*known));
             if let Some(observer) = self.observer.get() {
-                changed.iter().for_each(|job| observer(job));
+                changed.jobs.iter().for_each(|job| observer(job));
             }
-            self.committed.notify_one();
+            if !changed.jobs.is_empty() || !changed.known.is_empty() {
+                self.committed.notify_one();
+            }
         }
         Ok(reply)
     }

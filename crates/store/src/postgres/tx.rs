@@ -1,11 +1,12 @@
 //! A transaction on PostgreSQL.
 
-use clawrk_domain::{JobId, Timestamp, UserId};
+use clawrk_domain::{Timestamp, UserId};
 use deadpool_postgres::Transaction;
 use futures_util::future::try_join_all;
 use tokio_postgres::error::SqlState;
 
-use crate::tx::{Lock, Tx, check_rows};
+use crate::hot::Known;
+use crate::tx::{Lock, News, Tx, check_rows};
 use crate::value::{Row, Value, id};
 use crate::writes::Statement;
 use crate::{Clock, StoreError};
@@ -14,7 +15,7 @@ use crate::{Clock, StoreError};
 const PIPELINE: usize = 16;
 
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-const TELL: &str = "INSERT INTO feed (job_id) VALUES ($1)";
+const TELL: &str = "INSERT INTO feed (kind, id) VALUES ($1, $2)";
 
 /// The key's lock: free again when the transaction ends, however it ends.
 const TRY_KEY: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))::int";
@@ -116,7 +117,12 @@ impl Tx for PostgresTx<'_> {
         }
     }
 
-    fn tell(&self, job: JobId) -> Option<Statement> {
-        Some(Statement { sql: TELL, values: vec![id(job)], rows: Some(1) })
+    fn tell(&self, news: News) -> Option<Statement> {
+        let (kind, id) = match news {
+            News::Job(job) => ("job", id(job)),
+            News::Known(Known::Key(key)) => ("key", id(key)),
+            News::Known(Known::Agents(owner)) => ("agents", id(owner)),
+        };
+        Some(Statement { sql: TELL, values: vec![kind.into(), id], rows: Some(1) })
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clawrk_domain::Policy;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::hot::Hot;
 use crate::value::{Row, Value};
 use crate::{Backend, Clock, Observer, Order, Reply, StoreError};
 
@@ -29,7 +30,7 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(dir: &Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, policy: Policy, clock: Clock, hot: Arc<Hot>) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         let file = |source| StoreError::File { path: path.display().to_string(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file)?;
@@ -39,7 +40,7 @@ impl Sqlite {
         migrate(&mut connection, dir)?;
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
-            writer: writer::Writer::start(connection, policy, clock, Arc::clone(&observer)),
+            writer: writer::Writer::start(connection, policy, clock, hot, Arc::clone(&observer)),
             readers: Arc::new(reader::Readers::new(path)),
             observer,
         })

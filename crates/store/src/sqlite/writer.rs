@@ -2,6 +2,7 @@
 //!
 //! | Phase  | What happens                                                                     |
 //! |--------|----------------------------------------------------------------------------------|
+//! | listen | ten times a second: did another process commit? then memory is forgotten          |
 //! | gather | wait for an order, then take what else is waiting, up to a batch                  |
 //! | carry  | all of them in one `BEGIN IMMEDIATE`, one after the other                          |
 //! | commit | once, synced to the disk                                                          |
@@ -16,18 +17,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use clawrk_domain::{JobId, Policy, Timestamp, UserId};
+use clawrk_domain::{Policy, Timestamp, UserId};
 use futures_util::FutureExt;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::tx::{Lock, Tx};
+use crate::hot::Hot;
+use crate::tx::{Lock, News, Tx};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
 use crate::{Clock, Observer, Order, Reply, StoreError, submit, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
 const BATCH: usize = 256;
+
+/// How often the writer listens for other processes when it has nothing to do.
+const LISTEN: Duration = Duration::from_millis(100);
 
 type Waiting = (Order, oneshot::Sender<Result<Reply, StoreError>>);
 
@@ -42,12 +47,13 @@ impl Writer {
         connection: Connection,
         policy: Policy,
         clock: Clock,
+        hot: Arc<Hot>,
         observer: Arc<OnceLock<Observer>>,
     ) -> Self {
         let (orders, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("clawrk-writer".to_owned());
         thread
-            .spawn(move || work(connection, &inbox, &policy, &clock, &observer))
+            .spawn(move || work(connection, &inbox, &policy, &clock, &hot, &observer))
             .expect("a process that cannot start a thread cannot serve");
         Self { orders }
     }
@@ -65,9 +71,19 @@ fn work(
     inbox: &mpsc::Receiver<Waiting>,
     policy: &Policy,
     clock: &Clock,
+    hot: &Hot,
     observer: &OnceLock<Observer>,
 ) {
-    while let Ok(first) = inbox.recv() {
+    let mut others = Others::default();
+    loop {
+        let first = inbox.recv_timeout(LISTEN);
+        // Before the batch, whose answers then rest on what the other process did, and so does memory.
+        others.listen(&connection, hot);
+        let first = match first {
+            Ok(first) => first,
+            Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
         let mut batch = vec![first];
         batch.extend(inbox.try_iter().take(BATCH - 1));
         let (orders, answers): (Vec<Order>, Vec<_>) = batch.into_iter().unzip();
@@ -84,12 +100,32 @@ fn work(
             }
         };
         for (reply, answer) in replies.into_iter().zip(answers) {
-            if let (Ok(Reply::Outcome(_, changed)), Some(observer)) = (&reply, observer.get()) {
-                changed.iter().for_each(|job| observer(job));
+            if let Ok(Reply::Outcome(_, changed)) = &reply {
+                changed.known.iter().for_each(|known| hot.forget(*known));
+                if let Some(observer) = observer.get() {
+                    changed.jobs.iter().for_each(|job| observer(job));
+                }
             }
             // Nobody waits any more: the request was given up, its effect stands.
             let _ = answer.send(reply);
         }
+    }
+}
+
+/// Other processes on the same database: `clawrk admin` beside a running server.
+#[derive(Default)]
+struct Others {
+    version: Option<i64>,
+}
+
+impl Others {
+    /// Forgets what is remembered when another process has committed something.
+    fn listen(&mut self, connection: &Connection, hot: &Hot) {
+        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+        if version.is_none() || version != self.version {
+            hot.forget_all();
+        }
+        self.version = version;
     }
 }
 
@@ -161,7 +197,7 @@ impl Tx for SqliteTx<'_> {
         Ok(true)
     }
 
-    fn tell(&self, _: JobId) -> Option<Statement> {
+    fn tell(&self, _: News) -> Option<Statement> {
         None
     }
 }

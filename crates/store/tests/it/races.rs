@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clawrk_domain::action::{AgentFields, NewUser};
-use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, Command, JobId, Rejection, State, Status, UserId, Verdict};
+use clawrk_domain::key::NewKey;
+use clawrk_domain::{
+    Action, Actor, AgentId, Answer, Cents, Command, JobId, Rejection, Scopes, State, Status, UserId, Verdict,
+};
 use clawrk_store::{Outcome, Request, Store, StoreError};
 use futures_util::future::join_all;
 
@@ -23,6 +26,7 @@ on_both_databases!(
     a_wallet_pays_for_as_many_jobs_as_it_can,
     runners_at_once_fire_each_task_once,
     other_nodes_hear_within_a_second,
+    what_is_remembered_elsewhere_is_forgotten_within_a_second,
     nodes_may_start_at_once,
 );
 
@@ -272,6 +276,28 @@ async fn other_nodes_hear_within_a_second(h: &Harness) {
         assert!(matches!(hears(job, 2).await, State::Held { .. }));
         h.moved(ada, Action::Cancel(job)).await;
         assert_eq!(hears(job, 3).await, State::Cancelled(None));
+    }
+}
+
+async fn what_is_remembered_elsewhere_is_forgotten_within_a_second(h: &Harness) {
+    let ada = h.user("ada", 0).await;
+    let other = h.beside().await;
+    for round in 0..3 {
+        let id = format!("key{round:09}").parse().unwrap();
+        let scopes = Scopes::USER;
+        let new = NewKey { id, hash: [7; 32], name: "x".to_owned(), scopes, expires_at: None };
+        h.done(Actor::User(ada), Action::CreateKey(new)).await;
+        let fields = AgentFields { name: format!("agent {round}"), personality: None, avatar_url: None };
+        let before = other.known_agents(ada).await.unwrap().len();
+        assert!(other.known_key(id).await.unwrap().is_some());
+        h.done(Actor::User(ada), Action::RevokeKey(id)).await;
+        h.done(Actor::User(ada), Action::CreateAgent(fields)).await;
+        assert!(h.store.known_key(id).await.unwrap().is_none(), "here at once");
+        let began = Instant::now();
+        while other.known_key(id).await.unwrap().is_some() || other.known_agents(ada).await.unwrap().len() == before {
+            assert!(began.elapsed() < Duration::from_secs(1), "round {round}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -70,6 +70,16 @@ impl Harness {
         }
     }
 
+    /// Another process on the same database, which remembers for itself.
+    pub(crate) async fn beside(&self) -> Store {
+        let other = match &self.database {
+            Database::Sqlite(dir) => Store::sqlite(dir.path(), Policy::default(), self.clock.clone()).unwrap(),
+            Database::Postgres(..) => self.node().await,
+        };
+        other.observe(std::sync::Arc::new(|_| {}));
+        other
+    }
+
     /// The database's URL, if it is on a server.
     pub(crate) fn url(&self) -> Option<&str> {
         match &self.database {

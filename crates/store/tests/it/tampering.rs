@@ -55,6 +55,7 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         ),
         ("no wallet and no escrow is below zero", &below_zero),
         ("each user has a wallet", "INSERT INTO users (id, name, is_admin, created_at) VALUES ('x', 'x', 0, 0)"),
+        ("each wallet has its user", "DELETE FROM users WHERE name = 'bob'"),
         (
             "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
             "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ('x', 0, 'outside', 'platform', 5, 'x')",
