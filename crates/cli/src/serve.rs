@@ -23,7 +23,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = args.settings.settings()?;
     let config = used(&settings)?;
-    telemetry::log(config.log_format, &crate::server_settings::log_filter());
+    let _log = telemetry::log(config.log_format, &crate::server_settings::log_filter());
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

@@ -105,7 +105,7 @@ fn known(method: &Method) -> &'static str {
 
 /// Gives the request its id, the answer its headers, the log its line and the metrics their figures.
 async fn accounted(request: Request, next: Next) -> Response {
-    let id = hex::encode(random::bytes::<12>());
+    let id = hex::encode(random::unique());
     let (method, started) = (request.method().clone(), Instant::now());
     // The route and never the path: a path may hold anything.
     let route = request.extensions().get::<MatchedPath>().map_or("unknown".to_owned(), |path| path.as_str().to_owned());

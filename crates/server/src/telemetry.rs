@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -18,14 +19,20 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error; `CLAWRK_LOG`'s filter (such as `debug`) comes in as text. Once a process.
-pub fn log(format: LogFormat, filter: &str) {
+///
+/// Lines are written by a thread of their own, many at once when there are many: no request waits for whoever reads
+/// the log, unless it is 100,000 lines behind. What is dropped last writes down what is left.
+pub fn log(format: LogFormat, filter: &str) -> WorkerGuard {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(100_000);
+    let (writer, guard) = lines.finish(std::io::BufWriter::new(std::io::stderr()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     // A second call, in a test, leaves the first one's logging in place.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    guard
 }
 
 /// The metrics as Prometheus reads them.
