@@ -93,31 +93,30 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
 async fn carry_out(args: &AdminArgs, out: &Output) -> Result<Report, Failure> {
     Ok(match &args.command {
         AdminCommand::User(UserCommand::Create { name, email, grant_cents, admin, settings }) => {
-            let begun = !settings.config()?.data_dir.join("clawrk.db").exists();
-            let store = open(settings, true).await?;
-            if begun && settings.config()?.database_url.is_none() {
-                out.note(&format!("A new exchange begins in {}.", settings.config()?.data_dir.display()));
-            }
+            let store = open(settings, Some(out)).await?;
             create(store, name, email.as_deref(), *grant_cents, *admin).await?
         }
         AdminCommand::User(UserCommand::Grant { user, amount_cents, settings }) => {
-            let store = open(settings, false).await?;
+            let store = open(settings, None).await?;
             grant(store, user, Cents(*amount_cents)).await?
         }
         AdminCommand::Audit { settings } => {
-            let audit = open(settings, false).await?.audit().await;
+            let audit = open(settings, None).await?.audit().await;
             audited(&audit.context("the audit could not be made")?)
         }
     })
 }
 
-/// Opens the store; only the first user may make a new one.
-async fn open(settings: &SettingFlags, may_create: bool) -> Result<Store, Failure> {
+/// Opens the store. Only the first user may make a new one, which is then told of.
+async fn open(settings: &SettingFlags, new: Option<&Output>) -> Result<Store, Failure> {
     let config = settings.config()?;
     let folder = &config.data_dir;
-    if config.database_url.is_none() && !may_create && !folder.join("clawrk.db").exists() {
-        let failure = Failure::usage(format!("There is no exchange in {}", folder.display()));
-        return Err(failure.hint("name its folder with --data-dir, or its PostgreSQL with --database-url"));
+    if config.database_url.is_none() && !folder.join("clawrk.db").exists() {
+        let Some(out) = new else {
+            let failure = Failure::usage(format!("There is no exchange in {}", folder.display()));
+            return Err(failure.hint("name its folder with --data-dir, or its PostgreSQL with --database-url"));
+        };
+        out.note(&format!("A new exchange begins in {}.", folder.display()));
     }
     Ok(open_store(&config).await.context("the database cannot be opened")?)
 }

@@ -98,16 +98,6 @@ impl Store {
         self.backend.query(sql::KEYS, vec![id(user)]).await?.iter().map(row::key).collect()
     }
 
-    /// An agent that was not deleted.
-    pub async fn agent(&self, agent: AgentId) -> Result<Option<Agent>, StoreError> {
-        self.backend.query(sql::AGENT, vec![id(agent)]).await?.first().map(row::agent).transpose()
-    }
-
-    /// The agent that every user has.
-    pub async fn default_agent(&self, owner: UserId) -> Result<Option<Agent>, StoreError> {
-        self.backend.query(sql::DEFAULT_AGENT, vec![id(owner)]).await?.first().map(row::agent).transpose()
-    }
-
     /// The user's agents: the default one first, then the oldest.
     pub async fn agents(&self, owner: UserId) -> Result<Vec<Agent>, StoreError> {
         self.backend.query(sql::AGENTS, vec![id(owner)]).await?.iter().map(row::agent).collect()

@@ -114,7 +114,7 @@ pub async fn create(State(app): State<App>, caller: Caller, input: Input<CreateA
     responses((status = 200, body = AgentBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn show(State(app): State<App>, caller: Caller, Named(agent): Named) -> Result<Json<AgentBody>, Error> {
     caller.may(Scope::Read)?;
-    Ok(Json(AgentBody::from(&own(&app, caller, &agent).await?)))
+    Ok(Json(AgentBody::from(&own(&app, caller, Some(&agent)).await?)))
 }
 
 /// Change an agent's name, personality or picture.
@@ -159,13 +159,19 @@ pub async fn jobs(
     Query(page): Query<PageQuery>,
 ) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let agent = own(&app, caller, &agent).await?.id;
+    let agent = own(&app, caller, Some(&agent)).await?.id;
     list::jobs(app, caller, JobList::ReceivedBy(agent), &page, &format!("/api/agents/{agent}/jobs")).await
 }
 
-/// The caller's agent of this id; another's is as good as none.
-async fn own(app: &App, caller: Caller, agent: &str) -> Result<Agent, Error> {
-    let named: AgentId = id("agent", agent)?;
-    let agents = app.store.known_agents(caller.user).await?;
-    agents.iter().find(|agent| agent.id == named).cloned().ok_or_else(|| Rejection::NotFound("agent").into())
+/// The caller's agent of this id, or the default one; another's is as good as none. What memory does not know, the
+/// database is asked for: it may have been made on another node a moment ago.
+pub(super) async fn own(app: &App, caller: Caller, named: Option<&str>) -> Result<Agent, Error> {
+    let named = named.map(|named| id::<AgentId>("agent", named)).transpose()?;
+    let wanted = |agent: &&Agent| named.map_or(agent.is_default, |named| agent.id == named);
+    let known = app.store.known_agents(caller.user).await?.iter().find(wanted).cloned();
+    let found = match known {
+        Some(agent) => Some(agent),
+        None => app.store.agents(caller.user).await?.iter().find(wanted).cloned(),
+    };
+    found.ok_or_else(|| Rejection::NotFound("agent").into())
 }

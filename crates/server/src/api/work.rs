@@ -2,11 +2,12 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use clawrk_domain::{Action, Agent, AgentId, Answer, Rejection, Scope, limits};
+use clawrk_domain::{Action, Answer, Scope, limits};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
+use super::agents::own;
 use super::job_body::JobBody;
 use super::jobs::{NoBody, act, job_reply};
 use super::{ErrorBody, id};
@@ -66,7 +67,7 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
     caller.may(Scope::Work)?;
     let wait = input.body.wait_seconds.unwrap_or(0);
     limits::within("wait_seconds", wait, &(0..=30))?;
-    let agent = agent(&app, caller, input.body.agent_id.as_deref()).await?;
+    let agent = own(&app, caller, input.body.agent_id.as_deref()).await?;
     let render = job_reply(StatusCode::OK, caller.user, &app);
     let end = Instant::now() + std::time::Duration::from_secs(wait.unsigned_abs());
     let mut arrivals = app.market.watch();
@@ -166,12 +167,4 @@ pub async fn fail(
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
     act(&app, caller, Action::Fail { job: id("job", &job)?, reason: input.body.reason }, input.once).await
-}
-
-/// The caller's agent of this id, or the default one.
-async fn agent(app: &App, caller: Caller, named: Option<&str>) -> Result<Agent, Error> {
-    let named = named.map(|named| id::<AgentId>("agent", named)).transpose()?;
-    let agents = app.store.known_agents(caller.user).await?;
-    let wanted = |agent: &&Agent| named.map_or(agent.is_default, |named| agent.id == named);
-    agents.iter().find(wanted).cloned().ok_or_else(|| Rejection::NotFound("agent").into())
 }

@@ -162,19 +162,14 @@ impl Backend for Postgres {
 impl Node {
     /// Reads; a server that takes a connection and then says nothing is as good as away.
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let read = async {
-            let client = self.readers.get().await.map_err(unreachable)?;
-            let statement = client.prepare_cached(sql).await?;
-            match timeout(SILENCE, rows(&client, &statement, &values)).await {
-                Ok(rows) => rows,
-                Err(silence) => {
-                    // Its answer may come yet, and belongs to nobody.
-                    drop(deadpool_postgres::Object::take(client));
-                    Err(StoreError::Unreachable(Box::new(silence)))
-                }
-            }
-        };
-        timeout(SILENCE, read).await.unwrap_or_else(|silence| Err(StoreError::Unreachable(Box::new(silence))))
+        let client = self.readers.get().await.map_err(unreachable)?;
+        let read = async { rows(&client, &client.prepare_cached(sql).await?, &values).await };
+        let read = timeout(SILENCE, read).await;
+        read.unwrap_or_else(|silence| {
+            // Whoever had the connection next would wait behind this one's answer.
+            drop(deadpool_postgres::Object::take(client));
+            Err(StoreError::Unreachable(Box::new(silence)))
+        })
     }
 
     /// Carries out an order, again when it lost a race, and tells of it.

@@ -272,3 +272,19 @@ async fn whoever_catches_up_has_heard_of_all_that_was_acknowledged_elsewhere() {
         assert!(heard.lock().unwrap().contains(&job));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_remembered_is_not_believed_once_the_feed_falls_silent() {
+    let Some(h) = Harness::postgres().await else { return };
+    let ada = h.user("ada", 0).await;
+    let other = h.beside().await;
+    other.catch_up().await;
+    other.known_agents(ada).await.unwrap();
+    // Nobody can look at the feed any more, nor tell of what happens.
+    h.raw("ALTER TABLE feed RENAME TO lost; UPDATE agents SET name = 'changed'").await;
+    let began = Instant::now();
+    while other.known_agents(ada).await.unwrap()[0].name != "changed" {
+        assert!(began.elapsed() < Duration::from_secs(3), "an old answer is believed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -180,7 +180,7 @@ impl Harness {
     }
 
     pub(crate) async fn default_agent(&self, owner: UserId) -> AgentId {
-        self.store.default_agent(owner).await.unwrap().unwrap().id
+        self.store.agents(owner).await.unwrap()[0].id
     }
 
     /// Does something that ends in a job.
