@@ -89,13 +89,28 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A job: 12 URL-safe characters, 71 random bits.
+    /// A job: 12 URL-safe characters that begin with the time, so that what is new stands together; 30 random bits for
+    /// each millisecond.
     JobId
 );
 text_id!(
     /// An API key's public part: 12 characters, 71 random bits.
     KeyId
 );
+
+/// The random end of a job's id; before it there is room for the time until the year 2065.
+const RANDOM_BITS: u32 = 30;
+
+/// A number as 12 letters that are in the order of the numbers; a higher end that does not fit is dropped.
+fn letters(mut number: u128) -> [u8; 12] {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut letters = [0; 12];
+    for letter in letters.iter_mut().rev() {
+        *letter = ALPHABET[(number % 62) as usize];
+        number /= 62;
+    }
+    letters
+}
 
 /// The text is no id of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -132,12 +147,13 @@ impl Ids {
 
     /// A fresh job id.
     pub fn job(&mut self) -> JobId {
-        JobId(self.text())
+        let millis = u128::try_from(self.now.millis()).unwrap_or(0);
+        JobId(letters(millis << RANDOM_BITS | u128::from(self.next() >> (64 - RANDOM_BITS))))
     }
 
     /// A fresh key id.
     pub fn key(&mut self) -> KeyId {
-        KeyId(self.text())
+        KeyId(letters((u128::from(self.next()) << 64) | u128::from(self.next())))
     }
 
     fn uuid(&mut self) -> Uuid {
@@ -146,16 +162,6 @@ impl Ids {
         random[8..].copy_from_slice(&self.next().to_be_bytes()[..2]);
         let millis = u64::try_from(self.now.millis()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
-    }
-
-    fn text(&mut self) -> [u8; 12] {
-        const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        let mut left = (u128::from(self.next()) << 64) | u128::from(self.next());
-        std::array::from_fn(|_| {
-            let letter = ALPHABET[(left % 62) as usize];
-            left /= 62;
-            letter
-        })
     }
 
     /// xoroshiro128++ over the seed, each output mixed once more so that a zero seed is no special case.
@@ -198,6 +204,17 @@ mod tests {
         let id = Ids::new(7, now).agent();
         assert_eq!(id.0.get_version_num(), 7);
         assert!(id.to_string().starts_with("01941f29-7c00-7"));
+    }
+
+    #[test]
+    fn later_jobs_stand_behind_earlier_ones() {
+        let at = |seconds: i64, seed| Ids::new(seed, Timestamp::from_micros(seconds * 1_000_000)).job();
+        let (mut before, end) = (at(1_735_689_600, 0), 2_996_000_000);
+        for seconds in (1_735_689_601..end).step_by(10_000_019) {
+            let job = at(seconds, u128::MAX - seconds as u128);
+            assert!(before < job && before.as_str() < job.as_str(), "{before} {job}");
+            before = job;
+        }
     }
 
     #[test]

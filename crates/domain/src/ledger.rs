@@ -45,13 +45,23 @@ pub enum Reason {
     Grant(TransferId),
 }
 
+impl Reason {
+    /// The reason's first word, as stored; what it is about is the job, or the transfer itself.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Job(_) => "job",
+            Self::Refund(_) => "refund",
+            Self::Earning(_) => "earning",
+            Self::Grant(_) => "grant",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job(job) => write!(f, "job:{job}"),
-            Self::Refund(job) => write!(f, "refund:{job}"),
-            Self::Earning(job) => write!(f, "earning:{job}"),
-            Self::Grant(transfer) => write!(f, "grant:{transfer}"),
+            Self::Job(job) | Self::Refund(job) | Self::Earning(job) => write!(f, "{}:{job}", self.word()),
+            Self::Grant(transfer) => write!(f, "{}:{transfer}", self.word()),
         }
     }
 }
@@ -96,14 +106,12 @@ impl Transfer {
 /// A line of a wallet's ledger, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the ledger: later ones are greater.
-    pub seq: i64,
     /// The transfer behind it.
     pub id: TransferId,
     /// What it did to the balance.
     pub delta: Cents,
-    /// Why, such as `job:<id>`.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// When.
     pub at: Timestamp,
 }

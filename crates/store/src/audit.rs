@@ -49,90 +49,137 @@ const TOTALS: &str = "SELECT
     (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'outside' THEN cents ELSE -cents END), 0) AS BIGINT)
        FROM transfers WHERE 'outside' IN (from_kind, to_kind))";
 
-/// Each finds the first row that breaks its rule: whose, what is, and what should be.
-const RULES: [(&str, &str); 13] = [
-    (
+/// What must hold, and how the first row that breaks it is found.
+struct Rule {
+    says: &'static str,
+    /// Whose, what is, and what should be.
+    offender: &'static str,
+    /// What is and what should be are numbers of rows, not cents.
+    counts: bool,
+}
+
+const fn cents(says: &'static str, offender: &'static str) -> Rule {
+    Rule { says, offender, counts: false }
+}
+
+const fn count(says: &'static str, offender: &'static str) -> Rule {
+    Rule { says, offender, counts: true }
+}
+
+const RULES: [Rule; 17] = [
+    cents(
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
            LEFT JOIN (SELECT user_id, CAST(SUM(CASE WHEN to_kind = 'wallet' THEN cents ELSE -cents END) AS BIGINT) AS cents
                         FROM transfers WHERE user_id IS NOT NULL GROUP BY user_id) t ON t.user_id = w.user_id
           WHERE w.balance_cents <> COALESCE(t.cents, 0) ORDER BY w.user_id LIMIT 1",
     ),
-    (
+    cents(
         "each transfer to or from a wallet has its wallet",
         "SELECT t.user_id, t.cents, 0 FROM transfers t LEFT JOIN wallets w ON w.user_id = t.user_id
-          WHERE t.user_id IS NOT NULL AND w.user_id IS NULL ORDER BY t.seq LIMIT 1",
+          WHERE t.user_id IS NOT NULL AND w.user_id IS NULL ORDER BY t.id LIMIT 1",
     ),
-    (
+    cents(
         "each job's escrow equals its transfers",
         "SELECT j.id, j.escrow_cents, COALESCE(t.cents, 0) FROM jobs j
            LEFT JOIN (SELECT job_id, CAST(SUM(CASE WHEN to_kind = 'escrow' THEN cents ELSE -cents END) AS BIGINT) AS cents
                         FROM transfers WHERE job_id IS NOT NULL GROUP BY job_id) t ON t.job_id = j.id
           WHERE j.escrow_cents <> COALESCE(t.cents, 0) ORDER BY j.id LIMIT 1",
     ),
-    (
+    cents(
         "each transfer to or from an escrow has its job",
         "SELECT t.job_id, t.cents, 0 FROM transfers t LEFT JOIN jobs j ON j.id = t.job_id
-          WHERE t.job_id IS NOT NULL AND j.id IS NULL ORDER BY t.seq LIMIT 1",
+          WHERE t.job_id IS NOT NULL AND j.id IS NULL ORDER BY t.id LIMIT 1",
     ),
-    (
+    cents(
         "an open job's escrow is its price, a closed or unpaid one's is zero",
         "SELECT id, escrow_cents, CASE WHEN status IN ('queued', 'held', 'accepted', 'submitted') THEN price_cents ELSE 0 END
            FROM jobs
           WHERE escrow_cents <> CASE WHEN status IN ('queued', 'held', 'accepted', 'submitted') THEN price_cents ELSE 0 END
           ORDER BY id LIMIT 1",
     ),
-    (
+    cents(
         "a verified job paid its worker the price less the fee",
         "SELECT j.id, COALESCE(t.cents, 0), j.price_cents - j.fee_cents FROM jobs j
            LEFT JOIN transfers t ON t.job_id = j.id AND t.from_kind = 'escrow' AND t.to_kind = 'wallet'
-                AND t.user_id = j.worker_user_id AND t.reason = 'earning:' || j.id
+                AND t.user_id = j.worker_user_id AND t.reason = 'earning'
           WHERE j.status = 'verified' AND COALESCE(t.cents, 0) <> j.price_cents - j.fee_cents ORDER BY j.id LIMIT 1",
     ),
-    (
-        "no wallet and no escrow is below zero",
-        "SELECT user_id, balance_cents, 0 FROM wallets WHERE balance_cents < 0
-          UNION ALL SELECT id, escrow_cents, 0 FROM jobs WHERE escrow_cents < 0 LIMIT 1",
+    cents(
+        "no wallet is below zero",
+        "SELECT user_id, balance_cents, 0 FROM wallets WHERE balance_cents < 0 ORDER BY user_id LIMIT 1",
     ),
-    (
+    cents(
         "each user has a wallet",
         "SELECT u.id, 0, 0 FROM users u LEFT JOIN wallets w ON w.user_id = u.id WHERE w.user_id IS NULL
           ORDER BY u.id LIMIT 1",
     ),
-    (
+    cents(
         "each wallet has its user",
         "SELECT w.user_id, w.balance_cents, 0 FROM wallets w LEFT JOIN users u ON u.id = w.user_id WHERE u.id IS NULL
           ORDER BY w.user_id LIMIT 1",
     ),
-    (
+    cents(
         "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
         "SELECT id, cents, 0 FROM transfers
-          WHERE NOT (from_kind = 'outside' AND to_kind = 'wallet' AND reason = 'grant:' || id
-                  OR from_kind = 'wallet' AND to_kind = 'escrow' AND reason = 'job:' || job_id
-                  OR from_kind = 'escrow' AND to_kind = 'wallet' AND reason IN ('earning:' || job_id, 'refund:' || job_id)
-                  OR from_kind = 'escrow' AND to_kind = 'platform')
-          ORDER BY seq LIMIT 1",
+          WHERE NOT (from_kind = 'outside' AND to_kind = 'wallet' AND reason = 'grant'
+                  OR from_kind = 'wallet' AND to_kind = 'escrow' AND reason = 'job'
+                  OR from_kind = 'escrow' AND to_kind = 'wallet' AND reason IN ('earning', 'refund')
+                  OR from_kind = 'escrow' AND to_kind = 'platform' AND reason = 'earning')
+          ORDER BY id LIMIT 1",
     ),
-    (
+    cents(
         "a job is paid for by its sender, at its price",
         "SELECT j.id, t.cents, j.price_cents FROM transfers t JOIN jobs j ON j.id = t.job_id
           WHERE t.to_kind = 'escrow' AND (t.user_id <> j.sender_id OR t.cents <> j.price_cents) ORDER BY j.id LIMIT 1",
     ),
-    (
+    cents(
         "only a verified job pays a worker and a fee",
         "SELECT j.id, t.cents, 0 FROM transfers t JOIN jobs j ON j.id = t.job_id
-          WHERE j.status <> 'verified' AND (t.reason = 'earning:' || j.id OR t.to_kind = 'platform')
+          WHERE j.status <> 'verified' AND (t.reason = 'earning' OR t.to_kind = 'platform')
           ORDER BY j.id LIMIT 1",
     ),
-    (
+    cents(
         "a job that failed or was cancelled gave its sender the price back, and no other job did",
         "SELECT j.id, COALESCE(t.cents, 0), CASE WHEN j.status IN ('failed', 'cancelled') THEN j.price_cents ELSE 0 END
            FROM jobs j
            JOIN transfers f ON f.job_id = j.id AND f.to_kind = 'escrow'
            LEFT JOIN transfers t ON t.job_id = j.id AND t.from_kind = 'escrow' AND t.to_kind = 'wallet'
-                AND t.user_id = j.sender_id AND t.reason = 'refund:' || j.id
+                AND t.user_id = j.sender_id AND t.reason = 'refund'
           WHERE COALESCE(t.cents, 0) <> CASE WHEN j.status IN ('failed', 'cancelled') THEN j.price_cents ELSE 0 END
           ORDER BY j.id LIMIT 1",
+    ),
+    count(
+        "each wallet's transfers are one chain that ends in its last one",
+        "SELECT w.user_id, COALESCE(c.reached, 0), COALESCE(c.many, 0) FROM wallets w
+           LEFT JOIN (SELECT user_id, COUNT(*) AS many, COUNT(DISTINCT previous) + 1 AS reached FROM transfers
+                       WHERE user_id IS NOT NULL GROUP BY user_id) c ON c.user_id = w.user_id
+          WHERE COALESCE(c.reached, 0) <> COALESCE(c.many, 0) OR (c.many IS NULL) <> (w.last_transfer IS NULL)
+             OR w.last_transfer IN (SELECT previous FROM transfers WHERE previous IS NOT NULL)
+             OR w.last_transfer IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.id = w.last_transfer AND t.user_id = w.user_id)
+          ORDER BY w.user_id LIMIT 1",
+    ),
+    count(
+        "each transfer follows one of the same wallet",
+        "SELECT t.id, 0, 1 FROM transfers t LEFT JOIN transfers p ON p.id = t.previous AND p.user_id = t.user_id
+          WHERE t.previous IS NOT NULL AND p.id IS NULL ORDER BY t.id LIMIT 1",
+    ),
+    count(
+        "each sender's jobs are one chain that ends in the last one",
+        "SELECT w.user_id, COALESCE(c.reached, 0), COALESCE(c.many, 0) FROM wallets w
+           LEFT JOIN (SELECT sender_id, COUNT(*) AS many, COUNT(DISTINCT previous) + 1 AS reached FROM jobs
+                       GROUP BY sender_id) c ON c.sender_id = w.user_id
+          WHERE COALESCE(c.reached, 0) <> COALESCE(c.many, 0) OR (c.many IS NULL) <> (w.last_job IS NULL)
+             OR w.last_job IN (SELECT previous FROM jobs WHERE previous IS NOT NULL)
+             OR w.last_job IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = w.last_job AND j.sender_id = w.user_id)
+          ORDER BY w.user_id LIMIT 1",
+    ),
+    count(
+        "each job follows one of the same sender",
+        "SELECT j.id, 0, 1 FROM jobs j LEFT JOIN jobs p ON p.id = j.previous AND p.sender_id = j.sender_id
+          WHERE j.previous IS NOT NULL AND p.id IS NULL ORDER BY j.id LIMIT 1",
     ),
 ];
 
@@ -141,7 +188,7 @@ static QUERIES: [&str; RULES.len() + 1] = {
     let mut queries = [TOTALS; RULES.len() + 1];
     let mut at = 0;
     while at < RULES.len() {
-        queries[at + 1] = RULES[at].1;
+        queries[at + 1] = RULES[at].offender;
         at += 1;
     }
     queries
@@ -153,10 +200,14 @@ impl Store {
         let answers = self.backend.snapshot(&QUERIES).await?;
         let totals = answers.first().and_then(|rows| rows.first());
         let mut audit = read(totals.ok_or_else(|| StoreError::Corrupt("no totals".to_owned()))?)?;
-        let broken = RULES.iter().zip(&answers[1..]).find_map(|((rule, _), rows)| Some((rule, rows.first()?)));
+        let broken = RULES.iter().zip(&answers[1..]).find_map(|(rule, rows)| Some((rule, rows.first()?)));
         if let Some((rule, row)) = broken {
-            let detail = format!("{} has {}, should have {}", row.str(0)?, row.cents(1)?, row.cents(2)?);
-            audit.offence = Some(Offence { rule, detail });
+            let detail = if rule.counts {
+                format!("{} has {}, should have {}", row.named(0)?, row.int(1)?, row.int(2)?)
+            } else {
+                format!("{} has {}, should have {}", row.named(0)?, row.cents(1)?, row.cents(2)?)
+            };
+            audit.offence = Some(Offence { rule: rule.says, detail });
         } else if audit.sum() != Cents::ZERO {
             let detail = format!("the sum is {}", audit.sum());
             audit.offence = Some(Offence { rule: "all accounts sum to zero", detail });

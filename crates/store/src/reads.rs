@@ -6,9 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clawrk_domain::ledger::Entry;
-use clawrk_domain::{Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Status, Timestamp, User, UserId};
+use clawrk_domain::{
+    Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Status, Timestamp, TransferId, User, UserId,
+};
 
-use crate::value::{Value, id};
+use crate::value::Value;
 use crate::{Store, StoreError, row, sql};
 
 /// Which jobs, newest first.
@@ -62,7 +64,7 @@ impl Store {
 
     /// A user and their balance.
     pub async fn user(&self, user: UserId) -> Result<Option<(User, Cents)>, StoreError> {
-        self.backend.query(sql::USER, vec![id(user)]).await?.first().map(row::user).transpose()
+        self.backend.query(sql::USER, vec![user.into()]).await?.first().map(row::user).transpose()
     }
 
     /// The first ten users with this name or e-mail address, oldest first.
@@ -72,7 +74,7 @@ impl Store {
 
     /// A key that was not revoked; it may have expired.
     pub async fn key(&self, key: KeyId) -> Result<Option<ApiKey>, StoreError> {
-        self.backend.query(sql::KEY, vec![id(key)]).await?.first().map(row::key).transpose()
+        self.backend.query(sql::KEY, vec![key.into()]).await?.first().map(row::key).transpose()
     }
 
     /// A key that was not revoked, from memory if it is there, at most a second behind: for every request.
@@ -95,32 +97,39 @@ impl Store {
 
     /// The user's keys that were not revoked, oldest first.
     pub async fn keys(&self, user: UserId) -> Result<Vec<ApiKey>, StoreError> {
-        self.backend.query(sql::KEYS, vec![id(user)]).await?.iter().map(row::key).collect()
+        self.backend.query(sql::KEYS, vec![user.into()]).await?.iter().map(row::key).collect()
     }
 
     /// The user's agents: the default one first, then the oldest.
     pub async fn agents(&self, owner: UserId) -> Result<Vec<Agent>, StoreError> {
-        self.backend.query(sql::AGENTS, vec![id(owner)]).await?.iter().map(row::agent).collect()
+        self.backend.query(sql::AGENTS, vec![owner.into()]).await?.iter().map(row::agent).collect()
     }
 
     /// A job.
     pub async fn job(&self, job: JobId) -> Result<Option<Job>, StoreError> {
-        let found = self.backend.query(sql::JOB, vec![id(job)]).await?;
+        let found = self.backend.query(sql::JOB, vec![job.into()]).await?;
         let Some(found) = found.first() else { return Ok(None) };
-        let offers = self.backend.query(sql::OFFERS, vec![id(job)]).await?;
+        let offers = self.backend.query(sql::OFFERS, vec![job.into()]).await?;
         row::job(found, &offers).map(Some)
     }
 
     /// The places of up to `limit` jobs of a list, from behind a place on.
     pub async fn job_places(&self, list: JobList, after: Option<Place>, limit: i64) -> Result<Vec<Place>, StoreError> {
-        let (time, last) = after.map_or((i64::MAX, Value::from("")), |place| (place.time.micros(), id(place.job)));
+        let (time, last) = after.map_or((i64::MAX, Value::from("")), |place| (place.time.micros(), place.job.into()));
         let (query, values) = match list {
-            JobList::SentBy(user, None) => (sql::JOBS_SENT, vec![id(user), time.into(), last, limit.into()]),
-            JobList::SentBy(user, Some(status)) => {
-                (sql::JOBS_SENT_IN_STATUS, vec![id(user), time.into(), last, status.as_str().into(), limit.into()])
+            JobList::SentBy(user, status) => {
+                let (all, some) = match after {
+                    None => (sql::JOBS_SENT, sql::JOBS_SENT_IN_STATUS),
+                    Some(_) => (sql::JOBS_SENT_BEFORE, sql::JOBS_SENT_IN_STATUS_BEFORE),
+                };
+                let mut values: Vec<Value> = after.map(|place| place.job.into()).into_iter().collect();
+                values.push(user.into());
+                values.extend(status.map(|status| status.as_str().into()));
+                values.push(limit.into());
+                (if status.is_none() { all } else { some }, values)
             }
-            JobList::ReceivedBy(agent) => (sql::JOBS_RECEIVED, vec![id(agent), time.into(), last, limit.into()]),
-            JobList::WorkedBy(user) => (sql::JOBS_WORKED, vec![id(user), time.into(), last, limit.into()]),
+            JobList::ReceivedBy(agent) => (sql::JOBS_RECEIVED, vec![agent.into(), time.into(), last, limit.into()]),
+            JobList::WorkedBy(user) => (sql::JOBS_WORKED, vec![user.into(), time.into(), last, limit.into()]),
             JobList::Queued => (sql::JOBS_QUEUED, vec![time.into(), last, limit.into()]),
         };
         let rows = self.backend.query(query, values).await?;
@@ -129,12 +138,20 @@ impl Store {
 
     /// A job's history, from the start.
     pub async fn events(&self, job: JobId) -> Result<Vec<Event>, StoreError> {
-        self.backend.query(sql::EVENTS, vec![id(job)]).await?.iter().map(|row| row::event(job, row)).collect()
+        self.backend.query(sql::EVENTS, vec![job.into()]).await?.iter().map(|row| row::event(job, row)).collect()
     }
 
-    /// Up to `limit` lines of a wallet's ledger, newest first, from before a place on.
-    pub async fn entries(&self, user: UserId, before: Option<i64>, limit: i64) -> Result<Vec<Entry>, StoreError> {
-        let values = vec![id(user), before.unwrap_or(i64::MAX).into(), limit.into()];
-        self.backend.query(sql::ENTRIES, values).await?.iter().map(row::entry).collect()
+    /// Up to `limit` lines of a wallet's ledger, newest first, from before one of them on.
+    pub async fn entries(
+        &self,
+        user: UserId,
+        before: Option<TransferId>,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (query, values) = match before {
+            None => (sql::ENTRIES, vec![user.into(), limit.into()]),
+            Some(before) => (sql::ENTRIES_BEFORE, vec![before.into(), user.into(), limit.into()]),
+        };
+        self.backend.query(query, values).await?.iter().map(row::entry).collect()
     }
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use clawrk_domain::{
-    Agent, AgentId, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Offer, Scopes, State, Status,
+    Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Offer, Reason, Scopes, State, Status,
     Submission, Task, TaskKind, User, Worker, change::Moved, ledger::Entry,
 };
 
 use crate::StoreError;
 use crate::value::{Row, corrupt};
+use crate::writes::Wallet;
 
 pub(crate) fn user(row: &Row) -> Result<(User, Cents), StoreError> {
     let user = User {
-        id: row.parsed(0)?,
+        id: row.user(0)?,
         name: row.text(1)?,
         email: row.text_or_null(2)?,
         avatar_url: row.text_or_null(3)?,
@@ -25,10 +26,14 @@ pub(crate) fn user(row: &Row) -> Result<(User, Cents), StoreError> {
     Ok((user, row.cents(9)?))
 }
 
+pub(crate) fn wallet(row: &Row) -> Result<Wallet, StoreError> {
+    Ok(Wallet { balance: row.cents(0)?, last_transfer: row.transfer_or_null(1)?, last_job: row.parsed_or_null(2)? })
+}
+
 pub(crate) fn agent(row: &Row) -> Result<Agent, StoreError> {
     Ok(Agent {
-        id: row.parsed(0)?,
-        owner: row.parsed(1)?,
+        id: row.agent(0)?,
+        owner: row.user(1)?,
         name: row.text(2)?,
         personality: row.text_or_null(3)?,
         avatar_url: row.text_or_null(4)?,
@@ -40,7 +45,7 @@ pub(crate) fn agent(row: &Row) -> Result<Agent, StoreError> {
 pub(crate) fn key(row: &Row) -> Result<ApiKey, StoreError> {
     Ok(ApiKey {
         id: row.parsed(0)?,
-        user: row.parsed(1)?,
+        user: row.user(1)?,
         name: row.text(2)?,
         hash: row.bytes(3)?.try_into().map_err(|_| corrupt(3, "no SHA-256"))?,
         scopes: Scopes::from_bits(u8::try_from(row.int(4)?).map_err(|_| corrupt(4, "no scopes"))?),
@@ -61,7 +66,7 @@ pub(crate) fn job(row: &Row, offers: &[Row]) -> Result<Job, StoreError> {
     };
     Ok(Job {
         id: row.parsed(0)?,
-        sender: row.parsed(1)?,
+        sender: row.user(1)?,
         brief: Arc::new(brief),
         price: row.cents(3)?,
         fee: row.cents(4)?,
@@ -117,11 +122,11 @@ fn offer(row: &Row) -> Result<Offer, StoreError> {
 }
 
 fn worker(row: &Row, at: usize) -> Result<Worker, StoreError> {
-    Ok(Worker { agent: row.parsed(at)?, user: row.parsed(at + 1)? })
+    Ok(Worker { agent: row.agent(at)?, user: row.user(at + 1)? })
 }
 
 pub(crate) fn event(job: JobId, row: &Row) -> Result<Event, StoreError> {
-    let agent: Option<AgentId> = row.parsed_or_null(5)?;
+    let agent = row.agent_or_null(5)?;
     Ok(Event {
         job,
         n: row.count(0)?,
@@ -129,7 +134,7 @@ pub(crate) fn event(job: JobId, row: &Row) -> Result<Event, StoreError> {
         kind: word(row, 2)?,
         by: word(row, 3)?,
         status: row.parsed(4)?,
-        worker: agent.map(|agent| Ok::<_, StoreError>(Worker { agent, user: row.parsed(6)? })).transpose()?,
+        worker: agent.map(|agent| Ok::<_, StoreError>(Worker { agent, user: row.user(6)? })).transpose()?,
         attempt: row.int_or_null(7)?.map(|_| row.count(7)).transpose()?,
         reason: row.text_or_null(8)?,
         moved: match row.str_or_null(9)? {
@@ -145,9 +150,17 @@ fn word<T: serde::de::DeserializeOwned>(row: &Row, at: usize) -> Result<T, Store
 }
 
 pub(crate) fn entry(row: &Row) -> Result<Entry, StoreError> {
-    let amount = row.cents(4)?;
-    let delta = if row.str(3)? == "wallet" { -amount } else { amount };
-    Ok(Entry { seq: row.int(0)?, id: row.parsed(1)?, delta, reason: row.text(5)?, at: row.time(2)? })
+    let (id, amount) = (row.transfer(0)?, row.cents(3)?);
+    let delta = if row.str(2)? == "wallet" { -amount } else { amount };
+    let about = || row.parsed(5);
+    let reason = match row.str(4)? {
+        "job" => Reason::Job(about()?),
+        "refund" => Reason::Refund(about()?),
+        "earning" => Reason::Earning(about()?),
+        "grant" => Reason::Grant(id),
+        _ => return Err(corrupt(4, "an unknown reason")),
+    };
+    Ok(Entry { id, delta, reason, at: row.time(1)? })
 }
 
 pub(crate) fn task(row: &Row) -> Result<(Task, i64), StoreError> {

@@ -59,7 +59,7 @@ pub(crate) const ANY_USER: &str = "SELECT 1 FROM users LIMIT 1";
 pub(crate) const USER: &str = users!("WHERE u.id = $1");
 pub(crate) const USERS_NAMED: &str = users!("WHERE u.name = $1 OR u.email = $1 ORDER BY u.created_at, u.id LIMIT 10");
 pub(crate) const EMAIL_TAKEN: &str = "SELECT 1 FROM users WHERE email = $1";
-pub(crate) const BALANCE: &str = "SELECT balance_cents FROM wallets WHERE user_id = $1";
+pub(crate) const WALLET: &str = "SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1";
 
 pub(crate) const AGENT: &str = agents!("WHERE id = $1 AND deleted_at IS NULL");
 pub(crate) const DEFAULT_AGENT: &str = agents!("WHERE owner_id = $1 AND is_default = 1");
@@ -76,19 +76,59 @@ pub(crate) const JOB_HELD_BY: &str = jobs!("WHERE j.worker_agent_id = $1 AND j.s
 pub(crate) const OFFERS: &str =
     "SELECT agent_id, user_id, barred, not_before FROM offers WHERE job_id = $1 ORDER BY first_at, agent_id";
 
+/// Goes from job to job back to the sender's first one; both databases read no more of it than is taken.
+macro_rules! jobs_sent {
+    ($first:literal, $rest:literal) => {
+        concat!(
+            "WITH RECURSIVE chain (id, created_at, status, previous) AS (
+                 SELECT j.id, j.created_at, j.status, j.previous ",
+            $first,
+            " UNION ALL
+                 SELECT j.id, j.created_at, j.status, j.previous FROM chain c JOIN jobs j ON j.id = c.previous)
+             SELECT id, created_at FROM chain ",
+            $rest
+        )
+    };
+}
+
+/// The jobs in hand and those that are over, each from an index of its own, newest first.
+macro_rules! jobs_of_worker {
+    ($worker:literal, $in_hand:literal) => {
+        concat!(
+            "SELECT id, updated_at FROM (
+                 SELECT id, updated_at FROM jobs WHERE ",
+            $worker,
+            " = $1 AND ",
+            $in_hand,
+            "       AND (updated_at < $2 OR (updated_at = $2 AND id < $3))
+                  ORDER BY updated_at DESC, id DESC LIMIT $4) in_hand
+             UNION ALL
+             SELECT id, updated_at FROM (
+                 SELECT id, updated_at FROM jobs
+                  WHERE ",
+            $worker,
+            " = $1 AND status IN ('verified', 'failed', 'cancelled')
+                    AND (updated_at < $2 OR (updated_at = $2 AND id < $3))
+                  ORDER BY updated_at DESC, id DESC LIMIT $4) over_now
+             ORDER BY 2 DESC, 1 DESC LIMIT $4"
+        )
+    };
+}
+
 /// Lists of job ids with the time they are ordered by, newest first. A page starts behind a place (time, id).
-pub(crate) const JOBS_SENT: &str = "SELECT id, created_at FROM jobs
-      WHERE sender_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3))
-      ORDER BY created_at DESC, id DESC LIMIT $4";
-pub(crate) const JOBS_SENT_IN_STATUS: &str = "SELECT id, created_at FROM jobs
-      WHERE sender_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) AND status = $4
-      ORDER BY created_at DESC, id DESC LIMIT $5";
-pub(crate) const JOBS_RECEIVED: &str = "SELECT id, updated_at FROM jobs
-      WHERE worker_agent_id = $1 AND (updated_at < $2 OR (updated_at = $2 AND id < $3)) AND status <> 'held'
-      ORDER BY updated_at DESC, id DESC LIMIT $4";
-pub(crate) const JOBS_WORKED: &str = "SELECT id, updated_at FROM jobs
-      WHERE worker_user_id = $1 AND (updated_at < $2 OR (updated_at = $2 AND id < $3))
-      ORDER BY updated_at DESC, id DESC LIMIT $4";
+pub(crate) const JOBS_SENT: &str =
+    jobs_sent!("FROM wallets w JOIN jobs j ON j.id = w.last_job WHERE w.user_id = $1", "LIMIT $2");
+pub(crate) const JOBS_SENT_BEFORE: &str =
+    jobs_sent!("FROM jobs a JOIN jobs j ON j.id = a.previous WHERE a.id = $1 AND a.sender_id = $2", "LIMIT $3");
+pub(crate) const JOBS_SENT_IN_STATUS: &str =
+    jobs_sent!("FROM wallets w JOIN jobs j ON j.id = w.last_job WHERE w.user_id = $1", "WHERE status = $2 LIMIT $3");
+pub(crate) const JOBS_SENT_IN_STATUS_BEFORE: &str = jobs_sent!(
+    "FROM jobs a JOIN jobs j ON j.id = a.previous WHERE a.id = $1 AND a.sender_id = $2",
+    "WHERE status = $3 LIMIT $4"
+);
+pub(crate) const JOBS_RECEIVED: &str =
+    jobs_of_worker!("worker_agent_id", "status IN ('held', 'accepted', 'submitted') AND status <> 'held'");
+pub(crate) const JOBS_WORKED: &str = jobs_of_worker!("worker_user_id", "status IN ('held', 'accepted', 'submitted')");
 pub(crate) const JOBS_QUEUED: &str = "SELECT id, created_at FROM jobs
       WHERE status = 'queued' AND (created_at < $1 OR (created_at = $1 AND id < $2))
       ORDER BY created_at DESC, id DESC LIMIT $3";
@@ -96,8 +136,26 @@ pub(crate) const JOBS_QUEUED: &str = "SELECT id, created_at FROM jobs
 pub(crate) const EVENTS: &str = "SELECT n, at, kind, by_whom, status, agent_id, user_id, attempt, reason, moved
        FROM events WHERE job_id = $1 ORDER BY n";
 
-pub(crate) const ENTRIES: &str = "SELECT seq, id, at, from_kind, cents, reason FROM transfers
-      WHERE user_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+/// Goes from transfer to transfer back to the wallet's first one.
+macro_rules! entries {
+    ($first:literal, $rest:literal) => {
+        concat!(
+            "WITH RECURSIVE chain (id, at, from_kind, cents, reason, job_id, previous) AS (
+                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.previous ",
+            $first,
+            " UNION ALL
+                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.previous
+                   FROM chain c JOIN transfers t ON t.id = c.previous)
+             SELECT id, at, from_kind, cents, reason, job_id FROM chain ",
+            $rest
+        )
+    };
+}
+
+pub(crate) const ENTRIES: &str =
+    entries!("FROM wallets w JOIN transfers t ON t.id = w.last_transfer WHERE w.user_id = $1", "LIMIT $2");
+pub(crate) const ENTRIES_BEFORE: &str =
+    entries!("FROM transfers a JOIN transfers t ON t.id = a.previous WHERE a.id = $1 AND a.user_id = $2", "LIMIT $3");
 
 pub(crate) const RECEIPT: &str =
     "SELECT fingerprint, answer FROM receipts WHERE user_id = $1 AND key = $2 AND created_at > $3";

@@ -7,8 +7,10 @@
 //! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
 //! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
 //!
-//! Locks are taken in one order: key, user, agent, jobs by id, wallets; a pull's candidates are never waited for.
+//! Locks are taken in one order: key, user, agent, jobs by id, wallets by user; a pull's candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
+
+use std::collections::btree_map::Entry;
 
 use clawrk_domain::{
     Action, Actor, Agent, AgentId, Answer, Facts, Job, JobId, Lease, Policy, Timestamp, UserId, decide,
@@ -16,8 +18,7 @@ use clawrk_domain::{
 
 use crate::hot::Known;
 use crate::tx::{Lock, News, Tx};
-use crate::value::id;
-use crate::writes::{Statement, statements};
+use crate::writes::{Statement, Wallets, statements, wallets_of};
 use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
 
 /// For how long an answer is kept.
@@ -35,13 +36,20 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
     {
         return Ok(Reply::Outcome(outcome, Changed::default()));
     }
-    let facts = load(tx, request).await?;
+    let (facts, mut wallets) = load(tx, request).await?;
     let now = facts.now.expect("load brings the time");
     let change = match decide(&request.command, policy, facts) {
         Ok(change) => change,
         Err(rejection) => return Ok(Reply::Outcome(Outcome::Rejected(rejection), Changed::default())),
     };
-    let mut writes: Vec<Statement> = change.writes.iter().flat_map(statements).collect();
+    for user in wallets_of(&change.writes) {
+        if let Entry::Vacant(place) = wallets.entry(user)
+            && let Some(wallet) = tx.wallet(user).await?
+        {
+            place.insert(wallet);
+        }
+    }
+    let mut writes = statements(&change.writes, wallets);
     if let Some(receipt) = &request.receipt {
         writes.push(keep(receipt, &change.answer, now));
     }
@@ -61,7 +69,7 @@ async fn replay(tx: &mut impl Tx, receipt: &ReceiptRequest) -> Result<Option<Out
         return Ok(Some(Outcome::KeyInProgress));
     }
     let horizon = receipt_horizon(tx.now().await?);
-    let place = || vec![id(receipt.user), receipt.key.as_str().into(), horizon.into()];
+    let place = || vec![receipt.user.into(), receipt.key.as_str().into(), horizon.into()];
     let rows = tx.query(sql::RECEIPT, place()).await?;
     let Some(kept) = rows.first() else { return Ok(None) };
     if kept.bytes(0)? != receipt.fingerprint {
@@ -73,7 +81,7 @@ async fn replay(tx: &mut impl Tx, receipt: &ReceiptRequest) -> Result<Option<Out
 /// Keeps the answer; one that is older than a day may stand under the same key and is replaced.
 fn keep(receipt: &ReceiptRequest, answer: &Answer, now: Timestamp) -> Statement {
     let values = vec![
-        id(receipt.user),
+        receipt.user.into(),
         receipt.key.as_str().into(),
         receipt.fingerprint.as_slice().into(),
         (receipt.keep)(answer).as_slice().into(),
@@ -82,9 +90,9 @@ fn keep(receipt: &ReceiptRequest, answer: &Answer, now: Timestamp) -> Statement 
     Statement { sql: sql::KEEP_RECEIPT, values, rows: Some(1) }
 }
 
-async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> {
+async fn load(tx: &mut impl Tx, request: &Request) -> Result<(Facts, Wallets), StoreError> {
     let action = &request.command.action;
-    let mut facts = Facts::default();
+    let (mut facts, mut wallets) = (Facts::default(), Wallets::new());
     if let Actor::User(user) = request.command.actor {
         load_actor(tx, user, action, &mut facts).await?;
     }
@@ -96,7 +104,10 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> 
                 None => false,
             };
         }
-        Action::Grant { user, .. } => facts.user_exists = tx.lock(Lock::Wallet(*user)).await?,
+        Action::Grant { user, .. } => {
+            wallets.extend(tx.wallet(*user).await?.map(|wallet| (*user, wallet)));
+            facts.user_exists = !wallets.is_empty();
+        }
         _ => {}
     }
     // The time is asked for once all locks are held: whoever waited decides by the time it waited to.
@@ -117,25 +128,25 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<Facts, StoreError> 
             facts.lease_is_current = lease_is_current(tx, lease).await?;
         }
         if let (true, Actor::User(user)) = (action.spends(), request.command.actor) {
-            tx.lock(Lock::Wallet(user)).await?;
-            let rows = tx.query(sql::BALANCE, vec![id(user)]).await?;
-            facts.wallet = rows.first().map_or(Ok(clawrk_domain::Cents::ZERO), |row| row.cents(0))?;
+            let wallet = tx.wallet(user).await?.unwrap_or_default();
+            facts.wallet = wallet.balance;
+            wallets.insert(user, wallet);
         }
         facts.now = Some(tx.now().await?);
     }
-    Ok(facts)
+    Ok((facts, wallets))
 }
 
 /// What is known of the one who asks: agents, keys, and what the agent has in hand.
 async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut Facts) -> Result<(), StoreError> {
     if matches!(action, Action::CreateAgent(_) | Action::UpdateAgent { .. }) {
         tx.lock(Lock::User(user)).await?;
-        let rows = tx.query(sql::AGENTS, vec![id(user)]).await?;
+        let rows = tx.query(sql::AGENTS, vec![user.into()]).await?;
         facts.agents = rows.iter().map(row::agent).collect::<Result<_, _>>()?;
     }
     if matches!(action, Action::CreateKey(_) | Action::RevokeKey(_)) {
         tx.lock(Lock::User(user)).await?;
-        let rows = tx.query(sql::KEYS, vec![id(user)]).await?;
+        let rows = tx.query(sql::KEYS, vec![user.into()]).await?;
         facts.keys = rows.iter().map(row::key).collect::<Result<_, _>>()?;
     }
     let Some(named) = action.agent() else { return Ok(()) };
@@ -143,7 +154,7 @@ async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut
     let Some(agent) = facts.agent.as_ref().map(|agent| agent.id) else { return Ok(()) };
     match action {
         Action::DeleteAgent(_) => {
-            facts.agent_engaged = !tx.query(sql::ENGAGED, vec![id(agent)]).await?.is_empty();
+            facts.agent_engaged = !tx.query(sql::ENGAGED, vec![agent.into()]).await?.is_empty();
         }
         Action::Pull { .. } | Action::Claim { .. } => facts.holding = load_holding(tx, agent, action.job()).await?,
         _ => {}
@@ -152,7 +163,7 @@ async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut
 }
 
 async fn load_agent(tx: &mut impl Tx, user: UserId, named: Option<AgentId>) -> Result<Option<Agent>, StoreError> {
-    let (query, of) = named.map_or((sql::DEFAULT_AGENT, id(user)), |agent| (sql::AGENT, id(agent)));
+    let (query, of) = named.map_or((sql::DEFAULT_AGENT, user.into()), |agent| (sql::AGENT, agent.into()));
     let found = tx.query(query, vec![of]).await?;
     let Some(agent) = found.first().map(row::agent).transpose()? else { return Ok(None) };
     if agent.owner != user {
@@ -160,13 +171,13 @@ async fn load_agent(tx: &mut impl Tx, user: UserId, named: Option<AgentId>) -> R
     }
     // Read again behind the lock: it may have been changed or deleted meanwhile.
     tx.lock(Lock::Agent(agent.id)).await?;
-    tx.query(sql::AGENT, vec![id(agent.id)]).await?.first().map(row::agent).transpose()
+    tx.query(sql::AGENT, vec![agent.id.into()]).await?.first().map(row::agent).transpose()
 }
 
 /// The job that the agent holds, locked; and before it the one that it claims, where that comes first.
 async fn load_holding(tx: &mut impl Tx, agent: AgentId, claimed: Option<JobId>) -> Result<Option<Job>, StoreError> {
     let held: Option<JobId> =
-        tx.query(sql::JOB_HELD_BY, vec![id(agent)]).await?.first().map(|row| row.parsed(0)).transpose()?;
+        tx.query(sql::JOB_HELD_BY, vec![agent.into()]).await?.first().map(|row| row.parsed(0)).transpose()?;
     let Some(held) = held else { return Ok(None) };
     // Two agents may each claim what the other one holds: jobs are locked by id, so that neither waits for ever.
     for job in claimed.into_iter().filter(|claimed| *claimed < held).chain([held]) {
@@ -199,15 +210,15 @@ async fn first_open(
 }
 
 async fn load_job(tx: &mut impl Tx, job: JobId) -> Result<Option<Job>, StoreError> {
-    let found = tx.query(sql::JOB, vec![id(job)]).await?;
+    let found = tx.query(sql::JOB, vec![job.into()]).await?;
     let Some(found) = found.first() else { return Ok(None) };
-    let offers = tx.query(sql::OFFERS, vec![id(job)]).await?;
+    let offers = tx.query(sql::OFFERS, vec![job.into()]).await?;
     row::job(found, &offers).map(Some)
 }
 
 async fn lease_is_current(tx: &mut impl Tx, lease: &Lease) -> Result<bool, StoreError> {
     let task = lease.task;
-    let rows = tx.query(sql::LEASE, vec![task.kind.as_str().into(), id(task.job)]).await?;
+    let rows = tx.query(sql::LEASE, vec![task.kind.as_str().into(), task.job.into()]).await?;
     let Some(row) = rows.first() else { return Ok(false) };
     Ok(row.time(0)? == task.due_at && row.int(1)? == lease.token)
 }

@@ -4,7 +4,6 @@ use clawrk_domain::Lease;
 
 use crate::submit::receipt_horizon;
 use crate::tx::{Lock, Tx};
-use crate::value::id;
 use crate::writes::Statement;
 use crate::{Reply, StoreError, row, sql};
 
@@ -18,12 +17,12 @@ pub(crate) async fn take_due(tx: &mut impl Tx, limit: u32, lease_seconds: i64) -
         if !tx.lock(Lock::Task(task.kind, task.job)).await? {
             continue;
         }
-        let place = vec![task.kind.as_str().into(), id(task.job)];
+        let place = vec![task.kind.as_str().into(), task.job.into()];
         let still = tx.query(sql::LEASE, place).await?;
         if !still.first().is_some_and(|row| row.int(1).is_ok_and(|now| now == token)) {
             continue;
         }
-        let values = vec![until.into(), task.kind.as_str().into(), id(task.job), token.into()];
+        let values = vec![until.into(), task.kind.as_str().into(), task.job.into(), token.into()];
         tx.execute(vec![Statement { sql: sql::LEASE_TASK, values, rows: Some(1) }]).await?;
         leases.push(Lease { task, token: token + 1 });
     }

@@ -8,7 +8,7 @@ use clawrk_domain::{AgentId, JobId, TaskKind, Timestamp, UserId};
 use crate::StoreError;
 use crate::hot::Known;
 use crate::value::{Row, Value};
-use crate::writes::Statement;
+use crate::writes::{Statement, Wallet};
 
 /// A row that is about to be decided about.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +21,6 @@ pub(crate) enum Lock {
     Job(JobId),
     /// Of jobs, if it is queued and nobody else has it in hand.
     QueuedJob(JobId),
-    /// Of wallets.
-    Wallet(UserId),
     /// Of tasks, if nobody else has it in hand.
     Task(TaskKind, JobId),
 }
@@ -43,6 +41,9 @@ pub(crate) trait Tx {
 
     /// Locks a row to the end of the transaction; false when it is not there, or skipped.
     async fn lock(&mut self, row: Lock) -> Result<bool, StoreError>;
+
+    /// Locks a wallet to the end of the transaction and reads it, as it is once the lock is had.
+    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError>;
 
     /// Reads.
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;

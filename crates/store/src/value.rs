@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use clawrk_domain::{Cents, Timestamp};
+use clawrk_domain::{AgentId, Cents, JobId, KeyId, Timestamp, TransferId, UserId};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{IsNull, Type, private::BytesMut};
+use uuid::Uuid;
 
 use crate::StoreError;
 
@@ -16,6 +17,7 @@ pub(crate) enum Value {
     Int(i64),
     Text(String),
     Bytes(Vec<u8>),
+    Uuid(Uuid),
 }
 
 impl From<i64> for Value {
@@ -72,10 +74,23 @@ impl<T: Into<Self>> From<Option<T>> for Value {
     }
 }
 
-/// Any id, as the text it is stored as.
-pub(crate) fn id(id: impl std::fmt::Display) -> Value {
-    Value::Text(id.to_string())
+macro_rules! ids {
+    ($($id:ty: $stored:expr),*) => {
+        $(impl From<$id> for Value {
+            fn from(id: $id) -> Self {
+                $stored(id)
+            }
+        })*
+    };
 }
+
+ids!(
+    UserId: |id: UserId| Value::Uuid(id.0),
+    AgentId: |id: AgentId| Value::Uuid(id.0),
+    TransferId: |id: TransferId| Value::Uuid(id.0),
+    JobId: |id: JobId| Value::Text(id.as_str().to_owned()),
+    KeyId: |id: KeyId| Value::Text(id.as_str().to_owned())
+);
 
 impl rusqlite::ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -84,6 +99,7 @@ impl rusqlite::ToSql for Value {
             Self::Int(value) => ValueRef::Integer(*value),
             Self::Text(value) => ValueRef::Text(value.as_bytes()),
             Self::Bytes(value) => ValueRef::Blob(value),
+            Self::Uuid(value) => ValueRef::Blob(value.as_bytes()),
         }))
     }
 }
@@ -95,11 +111,12 @@ impl tokio_postgres::types::ToSql for Value {
             Self::Int(value) => value.to_sql(ty, out),
             Self::Text(value) => value.as_str().to_sql(ty, out),
             Self::Bytes(value) => value.as_slice().to_sql(ty, out),
+            Self::Uuid(value) => value.as_bytes().as_slice().to_sql(ty, out),
         }
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::INT8 | Type::TEXT | Type::BYTEA)
+        matches!(*ty, Type::INT8 | Type::TEXT | Type::BYTEA | Type::UUID)
     }
 
     tokio_postgres::types::to_sql_checked!();
@@ -134,6 +151,7 @@ impl Row {
         match self.column(at)? {
             Value::Null => Ok(None),
             Value::Bytes(value) => Ok(Some(value)),
+            Value::Uuid(value) => Ok(Some(value.as_bytes())),
             _ => Err(corrupt(at, "no bytes")),
         }
     }
@@ -158,6 +176,43 @@ impl Row {
         self.bytes_or_null(at)?.ok_or_else(|| corrupt(at, "an unexpected NULL"))
     }
 
+    fn uuid_or_null(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
+        let read = |bytes| Uuid::from_slice(bytes).map_err(|_| corrupt(at, "no UUID"));
+        self.bytes_or_null(at)?.map(read).transpose()
+    }
+
+    fn uuid(&self, at: usize) -> Result<Uuid, StoreError> {
+        self.uuid_or_null(at)?.ok_or_else(|| corrupt(at, "an unexpected NULL"))
+    }
+
+    pub(crate) fn user(&self, at: usize) -> Result<UserId, StoreError> {
+        self.uuid(at).map(UserId)
+    }
+
+    pub(crate) fn agent(&self, at: usize) -> Result<AgentId, StoreError> {
+        self.uuid(at).map(AgentId)
+    }
+
+    pub(crate) fn agent_or_null(&self, at: usize) -> Result<Option<AgentId>, StoreError> {
+        Ok(self.uuid_or_null(at)?.map(AgentId))
+    }
+
+    pub(crate) fn transfer(&self, at: usize) -> Result<TransferId, StoreError> {
+        self.uuid(at).map(TransferId)
+    }
+
+    pub(crate) fn transfer_or_null(&self, at: usize) -> Result<Option<TransferId>, StoreError> {
+        Ok(self.uuid_or_null(at)?.map(TransferId))
+    }
+
+    /// Any id, for people.
+    pub(crate) fn named(&self, at: usize) -> Result<String, StoreError> {
+        match self.column(at)? {
+            Value::Text(text) => Ok(text.clone()),
+            _ => self.uuid(at).map(|id| id.to_string()),
+        }
+    }
+
     pub(crate) fn count(&self, at: usize) -> Result<u32, StoreError> {
         u32::try_from(self.int(at)?).map_err(|_| corrupt(at, "a number out of range"))
     }
@@ -178,7 +233,7 @@ impl Row {
         Ok(Cents(self.int(at)?))
     }
 
-    /// A column that holds the text of an id, a status or the like.
+    /// A column that holds the text of a job's or a key's id, a status or the like.
     pub(crate) fn parsed<T: FromStr>(&self, at: usize) -> Result<T, StoreError> {
         self.parsed_or_null(at)?.ok_or_else(|| corrupt(at, "an unexpected NULL"))
     }

@@ -1,11 +1,14 @@
 //! What a change writes, as statements; the same on both databases.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clawrk_domain::change::AttemptRecord;
 use clawrk_domain::{
-    Account, Agent, ApiKey, Event, Job, JobId, Offer, State, Timestamp, Transfer, User, Worker, Write,
+    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, Offer, State, Task, Timestamp, Transfer, TransferId, User,
+    UserId, Worker, Write,
 };
 
-use crate::value::{Value, id};
+use crate::value::Value;
 
 /// A statement and its values. It must change exactly `rows` rows, if that is given.
 pub(crate) struct Statement {
@@ -18,40 +21,87 @@ fn one(sql: &'static str, values: Vec<Value>) -> Statement {
     Statement { sql, values, rows: Some(1) }
 }
 
-/// The statements that write it down, in order.
-pub(crate) fn statements(write: &Write) -> Vec<Statement> {
-    match write {
-        Write::CreateUser(user) => create_user(user),
-        Write::CreateAgent(agent) => vec![create_agent(agent)],
-        Write::UpdateAgent(agent) => vec![update_agent(agent)],
-        Write::DeleteAgent(agent, at) => {
-            vec![one("UPDATE agents SET deleted_at = $1 WHERE id = $2", vec![(*at).into(), id(agent.id)])]
+/// The one row that is written at nearly every command of a user.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wallet {
+    pub(crate) balance: Cents,
+    pub(crate) last_transfer: Option<TransferId>,
+    pub(crate) last_job: Option<JobId>,
+}
+
+/// The wallets that a change touches, as they were before, and each is new that is not among them.
+pub(crate) type Wallets = BTreeMap<UserId, Wallet>;
+
+/// Whose wallets a change touches: for a transfer, or as the place where the list of their jobs begins.
+pub(crate) fn wallets_of(writes: &[Write]) -> BTreeSet<UserId> {
+    let user = |write: &Write| match write {
+        Write::CreateJob(job) => Some(job.sender),
+        write => write.wallet().map(|(user, _)| user),
+    };
+    writes.iter().filter_map(user).collect()
+}
+
+/// The statements that write a change down, in order; each wallet that it touches is written once, at the end.
+pub(crate) fn statements(writes: &[Write], mut wallets: Wallets) -> Vec<Statement> {
+    let mut moved: BTreeMap<UserId, Cents> = BTreeMap::new();
+    let mut statements = Vec::with_capacity(writes.len() + 2);
+    for write in writes {
+        match write {
+            Write::CreateJob(job) => {
+                moved.entry(job.sender).or_default();
+                let previous = wallets.entry(job.sender).or_default().last_job.replace(job.id);
+                statements.extend([create_job(job, previous), create_brief(job)]);
+            }
+            Write::Transfer(transfer) => {
+                let previous = transfer.wallet().and_then(|(user, delta)| {
+                    let sum = moved.entry(user).or_default();
+                    *sum = *sum + delta;
+                    wallets.entry(user).or_default().last_transfer.replace(transfer.id)
+                });
+                statements.push(create_transfer(transfer, previous));
+            }
+            Write::CreateUser(user) => statements.extend(create_user(user)),
+            Write::CreateAgent(agent) => statements.push(create_agent(agent)),
+            Write::UpdateAgent(agent) => statements.push(update_agent(agent)),
+            Write::DeleteAgent(agent, at) => statements
+                .push(one("UPDATE agents SET deleted_at = $1 WHERE id = $2", vec![(*at).into(), agent.id.into()])),
+            Write::CreateKey(key) => statements.push(create_key(key)),
+            Write::RevokeKey(key, at) => statements
+                .push(one("UPDATE api_keys SET revoked_at = $1 WHERE id = $2", vec![(*at).into(), (*key).into()])),
+            Write::TouchKey(key, at) => statements.push(touch_key(*key, *at)),
+            Write::UpdateJob(job) => statements.push(update_job(job)),
+            Write::Attempt(record) => statements.push(attempt(record)),
+            Write::Offer(job, of, at) => statements.push(offer(*job, of, *at)),
+            Write::Event(happened) => statements.push(event(happened)),
+            Write::Schedule(task) => statements.push(schedule(task)),
+            Write::Unschedule(task) => statements.push(unschedule(task)),
         }
-        Write::CreateKey(key) => vec![create_key(key)],
-        Write::RevokeKey(key, at) => {
-            vec![one("UPDATE api_keys SET revoked_at = $1 WHERE id = $2", vec![(*at).into(), id(key)])]
-        }
-        Write::TouchKey(key, at) => vec![Statement {
-            sql: "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
-            values: vec![(*at).into(), id(key)],
-            rows: None,
-        }],
-        Write::CreateJob(job) => vec![create_job(job), create_brief(job)],
-        Write::UpdateJob(job) => vec![update_job(job)],
-        Write::Attempt(record) => vec![attempt(record)],
-        Write::Offer(job, of, at) => vec![offer(*job, of, *at)],
-        Write::Transfer(moved) => transfer(moved),
-        Write::Event(happened) => vec![event(happened)],
-        Write::Schedule(task) => vec![one(
-            "INSERT INTO tasks (kind, job_id, due_at, token, leased_until) VALUES ($1, $2, $3, 0, 0)
-             ON CONFLICT (kind, job_id) DO UPDATE SET due_at = excluded.due_at, token = tasks.token + 1, leased_until = 0",
-            vec![task.kind.as_str().into(), id(task.job), task.due_at.into()],
-        )],
-        Write::Unschedule(task) => vec![Statement {
-            sql: "DELETE FROM tasks WHERE kind = $1 AND job_id = $2 AND due_at = $3",
-            values: vec![task.kind.as_str().into(), id(task.job), task.due_at.into()],
-            rows: None,
-        }],
+    }
+    statements.extend(moved.into_iter().map(|(user, delta)| update_wallet(user, delta, &wallets[&user])));
+    statements
+}
+
+fn touch_key(key: KeyId, at: Timestamp) -> Statement {
+    Statement {
+        sql: "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
+        values: vec![at.into(), key.into()],
+        rows: None,
+    }
+}
+
+fn schedule(task: &Task) -> Statement {
+    one(
+        "INSERT INTO tasks (kind, job_id, due_at, token, leased_until) VALUES ($1, $2, $3, 0, 0)
+         ON CONFLICT (kind, job_id) DO UPDATE SET due_at = excluded.due_at, token = tasks.token + 1, leased_until = 0",
+        vec![task.kind.as_str().into(), task.job.into(), task.due_at.into()],
+    )
+}
+
+fn unschedule(task: &Task) -> Statement {
+    Statement {
+        sql: "DELETE FROM tasks WHERE kind = $1 AND job_id = $2 AND due_at = $3",
+        values: vec![task.kind.as_str().into(), task.job.into(), task.due_at.into()],
+        rows: None,
     }
 }
 
@@ -60,7 +110,7 @@ fn create_user(user: &User) -> Vec<Statement> {
         one(
             "INSERT INTO users (id, name, email, avatar_url, is_admin, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
             vec![
-                id(user.id),
+                user.id.into(),
                 user.name.as_str().into(),
                 user.email.as_deref().into(),
                 user.avatar_url.as_deref().into(),
@@ -68,7 +118,7 @@ fn create_user(user: &User) -> Vec<Statement> {
                 user.created_at.into(),
             ],
         ),
-        one("INSERT INTO wallets (user_id, balance_cents) VALUES ($1, 0)", vec![id(user.id)]),
+        one("INSERT INTO wallets (user_id, balance_cents) VALUES ($1, 0)", vec![user.id.into()]),
     ]
 }
 
@@ -77,8 +127,8 @@ fn create_agent(agent: &Agent) -> Statement {
         "INSERT INTO agents (id, owner_id, name, personality, avatar_url, is_default, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         vec![
-            id(agent.id),
-            id(agent.owner),
+            agent.id.into(),
+            agent.owner.into(),
             agent.name.as_str().into(),
             agent.personality.as_deref().into(),
             agent.avatar_url.as_deref().into(),
@@ -95,7 +145,7 @@ fn update_agent(agent: &Agent) -> Statement {
             agent.name.as_str().into(),
             agent.personality.as_deref().into(),
             agent.avatar_url.as_deref().into(),
-            id(agent.id),
+            agent.id.into(),
         ],
     )
 }
@@ -105,8 +155,8 @@ fn create_key(key: &ApiKey) -> Statement {
         "INSERT INTO api_keys (id, user_id, name, hash, scopes, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         vec![
-            id(key.id),
-            id(key.user),
+            key.id.into(),
+            key.user.into(),
             key.name.as_str().into(),
             key.hash.as_slice().into(),
             i64::from(key.scopes.bits()).into(),
@@ -116,19 +166,21 @@ fn create_key(key: &ApiKey) -> Statement {
     )
 }
 
-fn create_job(job: &Job) -> Statement {
+fn create_job(job: &Job, previous: Option<JobId>) -> Statement {
     one(
         "INSERT INTO jobs (id, sender_id, status, price_cents, fee_cents, escrow_cents, time_limit_seconds,
-                           attempt_count, cancellation_requested, version, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, 0, $7, $8, $8)",
+                           attempt_count, cancellation_requested, version, previous, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8, $9, $10, $10)",
         vec![
-            id(job.id),
-            id(job.sender),
+            job.id.into(),
+            job.sender.into(),
             job.status().as_str().into(),
             job.price.into(),
             job.fee.into(),
+            escrow(job).into(),
             job.time_limit_seconds.into(),
             job.version.into(),
+            previous.into(),
             job.created_at.into(),
         ],
     )
@@ -140,7 +192,7 @@ fn create_brief(job: &Job) -> Statement {
         "INSERT INTO briefs (job_id, prompt, title, description, requirements, criteria, sealed_env)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         vec![
-            id(job.id),
+            job.id.into(),
             brief.prompt.as_str().into(),
             brief.title.as_str().into(),
             brief.description.as_deref().into(),
@@ -158,19 +210,21 @@ fn update_job(job: &Job) -> Statement {
         _ => (job.receiver(), None),
     };
     one(
-        "UPDATE jobs SET status = $1, worker_agent_id = $2, worker_user_id = $3, hold_expires_at = $4,
-                         attempt_count = $5, cancellation_requested = $6, version = $7, updated_at = $8
-          WHERE id = $9 AND version = $10",
+        "UPDATE jobs SET status = $1, escrow_cents = $2, worker_agent_id = $3, worker_user_id = $4,
+                         hold_expires_at = $5, attempt_count = $6, cancellation_requested = $7, version = $8,
+                         updated_at = $9
+          WHERE id = $10 AND version = $11",
         vec![
             job.status().as_str().into(),
-            worker.map(|worker| worker.agent.to_string()).into(),
-            worker.map(|worker| worker.user.to_string()).into(),
+            escrow(job).into(),
+            worker.map(|worker| worker.agent).into(),
+            worker.map(|worker| worker.user).into(),
             until.into(),
             job.attempt_count.into(),
             job.cancellation_requested.into(),
             job.version.into(),
             job.updated_at.into(),
-            id(job.id),
+            job.id.into(),
             (job.version - 1).into(),
         ],
     )
@@ -187,10 +241,10 @@ fn attempt(record: &AttemptRecord) -> Statement {
                 output_text = excluded.output_text, verification = excluded.verification,
                 outcome = excluded.outcome, ended_at = excluded.ended_at",
         vec![
-            id(record.job),
+            record.job.into(),
             record.attempt.number.into(),
-            id(record.attempt.worker.agent),
-            id(record.attempt.worker.user),
+            record.attempt.worker.agent.into(),
+            record.attempt.worker.user.into(),
             record.attempt.accepted_at.into(),
             record.attempt.deadline_at.into(),
             submission.map(|submission| submission.submitted_at).into(),
@@ -208,9 +262,9 @@ fn offer(job: JobId, offer: &Offer, at: Timestamp) -> Statement {
         "INSERT INTO offers (job_id, agent_id, user_id, barred, not_before, first_at) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (job_id, agent_id) DO UPDATE SET barred = excluded.barred, not_before = excluded.not_before",
         vec![
-            id(job),
-            id(offer.worker.agent),
-            id(offer.worker.user),
+            job.into(),
+            offer.worker.agent.into(),
+            offer.worker.user.into(),
             offer.barred.into(),
             offer.not_before.into(),
             at.into(),
@@ -218,33 +272,34 @@ fn offer(job: JobId, offer: &Offer, at: Timestamp) -> Statement {
     )
 }
 
-/// The transfer, and the balances it changes.
-fn transfer(transfer: &Transfer) -> Vec<Statement> {
-    let (wallet, escrow) = (transfer.wallet(), transfer.escrow());
-    let mut statements = Vec::with_capacity(3);
-    if let Some((user, delta)) = wallet {
-        let sql = "UPDATE wallets SET balance_cents = balance_cents + $1 WHERE user_id = $2";
-        statements.push(one(sql, vec![delta.into(), id(user)]));
-    }
-    if let Some((job, delta)) = escrow {
-        let sql = "UPDATE jobs SET escrow_cents = escrow_cents + $1 WHERE id = $2";
-        statements.push(one(sql, vec![delta.into(), id(job)]));
-    }
-    statements.push(one(
-        "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+/// What the job's escrow holds in its state; the audit compares it with the transfers.
+fn escrow(job: &Job) -> Cents {
+    if job.status().is_funded() { job.price } else { Cents::ZERO }
+}
+
+fn create_transfer(transfer: &Transfer, previous: Option<TransferId>) -> Statement {
+    one(
+        "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         vec![
-            id(transfer.id),
+            transfer.id.into(),
             transfer.at.into(),
             Account::kind(transfer.from).into(),
             Account::kind(transfer.to).into(),
-            wallet.map(|(user, _)| user.to_string()).into(),
-            escrow.map(|(job, _)| job.to_string()).into(),
+            transfer.wallet().map(|(user, _)| user).into(),
+            transfer.escrow().map(|(job, _)| job).into(),
             transfer.amount.into(),
-            id(transfer.reason),
+            transfer.reason.word().into(),
+            previous.into(),
         ],
-    ));
-    statements
+    )
+}
+
+fn update_wallet(user: UserId, moved: Cents, wallet: &Wallet) -> Statement {
+    one(
+        "UPDATE wallets SET balance_cents = balance_cents + $1, last_transfer = $2, last_job = $3 WHERE user_id = $4",
+        vec![moved.into(), wallet.last_transfer.into(), wallet.last_job.into(), user.into()],
+    )
 }
 
 fn event(event: &Event) -> Statement {
@@ -252,14 +307,14 @@ fn event(event: &Event) -> Statement {
         "INSERT INTO events (job_id, n, at, kind, by_whom, status, agent_id, user_id, attempt, reason, moved)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         vec![
-            id(event.job),
+            event.job.into(),
             event.n.into(),
             event.at.into(),
             word(&event.kind),
             word(&event.by),
             event.status.as_str().into(),
-            event.worker.map(|worker| worker.agent.to_string()).into(),
-            event.worker.map(|worker| worker.user.to_string()).into(),
+            event.worker.map(|worker| worker.agent).into(),
+            event.worker.map(|worker| worker.user).into(),
             event.attempt.into(),
             event.reason.as_deref().into(),
             if event.moved.is_empty() { Value::Null } else { json(&event.moved) },

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::ledger::Entry;
-use clawrk_domain::{Scope, Timestamp, UserId};
+use clawrk_domain::{Scope, Timestamp, TransferId, UserId};
 use futures_util::stream::{self, Stream, TryStreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,7 +40,7 @@ pub struct EntryBody {
 
 impl From<&Entry> for EntryBody {
     fn from(entry: &Entry) -> Self {
-        Self { id: entry.id.to_string(), delta: entry.delta.0, reason: entry.reason.clone(), created_at: entry.at }
+        Self { id: entry.id.to_string(), delta: entry.delta.0, reason: entry.reason.to_string(), created_at: entry.at }
     }
 }
 
@@ -49,7 +49,7 @@ impl From<&Entry> for EntryBody {
     responses((status = 200, body = BalanceBody), (status = 401, body = ErrorBody)))]
 pub async fn balance(State(app): State<App>, caller: Caller, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let (limit, after) = (page.limit()?, page.after::<i64>()?);
+    let (limit, after) = (page.limit()?, page.after::<TransferId>()?);
     // The newest lines first: what moves before the second read is in the balance and not yet in the lines.
     let mut entries = app.store.entries(caller.user, after, limit.map_or(CHUNK, |limit| limit + 1)).await?;
     let (_, balance) = app.store.user(caller.user).await?.ok_or_else(Error::unauthenticated)?;
@@ -62,7 +62,7 @@ pub async fn balance(State(app): State<App>, caller: Caller, Query(page): Query<
     let ledger = entries.iter().map(EntryBody::from).collect();
     let mut response = Reply::ok(&BalanceBody { balance_cents: balance.0, ledger }).into_response();
     if let Some(last) = entries.last().filter(|_| more) {
-        list::link_next(&mut response, "/api/wallet/balance", limit, &last.seq.to_string());
+        list::link_next(&mut response, "/api/wallet/balance", limit, &last.id.to_string());
     }
     Ok(response)
 }
@@ -74,9 +74,7 @@ fn whole_ledger(app: App, user: UserId, newest: Vec<Entry>) -> impl Stream<Item 
         async move {
             let Some(chunk) = chunk else { return Ok(None) };
             let next = match chunk.last() {
-                Some(last) if chunk.len() as i64 >= CHUNK => {
-                    Some(app.store.entries(user, Some(last.seq), CHUNK).await?)
-                }
+                Some(last) if chunk.len() as i64 >= CHUNK => Some(app.store.entries(user, Some(last.id), CHUNK).await?),
                 _ => None,
             };
             Ok::<_, Error>(Some((chunk, next)))

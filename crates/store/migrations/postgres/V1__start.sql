@@ -1,8 +1,10 @@
--- Times are microseconds since 1970, money is cents, flags are 0 or 1, ids are text.
--- Text is ordered by its bytes, as SQLite does, whatever the database's own collation.
+-- Times are microseconds since 1970, money is cents, flags are 0 or 1. The ids of users, agents and transfers are UUIDs,
+-- those of jobs and keys are text. All but keys begin with the time, so that what is new stands
+-- together: a commit touches few pages. Text is ordered by its bytes, as SQLite does, whatever the database's own
+-- collation.
 
 CREATE TABLE users (
-    id                    TEXT COLLATE "C" PRIMARY KEY,
+    id                    UUID PRIMARY KEY,
     name                  TEXT COLLATE "C" NOT NULL,
     email                 TEXT COLLATE "C" UNIQUE,
     avatar_url            TEXT COLLATE "C",
@@ -13,14 +15,19 @@ CREATE TABLE users (
     created_at            BIGINT NOT NULL
 );
 
+-- What is written at nearly every command of a user, in one small row. Each transfer names the one before it of the same
+-- wallet, and each job the one before it of the same sender: the lists begin here, and need no index that every commit
+-- would have to touch somewhere else.
 CREATE TABLE wallets (
-    user_id       TEXT COLLATE "C" PRIMARY KEY,
-    balance_cents BIGINT NOT NULL CHECK (balance_cents >= 0)
+    user_id       UUID PRIMARY KEY,
+    balance_cents BIGINT NOT NULL CHECK (balance_cents >= 0),
+    last_transfer UUID,
+    last_job      TEXT COLLATE "C"
 );
 
 CREATE TABLE agents (
-    id          TEXT COLLATE "C" PRIMARY KEY,
-    owner_id    TEXT COLLATE "C" NOT NULL,
+    id          UUID PRIMARY KEY,
+    owner_id    UUID NOT NULL,
     name        TEXT COLLATE "C" NOT NULL,
     personality TEXT COLLATE "C",
     avatar_url  TEXT COLLATE "C",
@@ -33,7 +40,7 @@ CREATE UNIQUE INDEX agents_default ON agents (owner_id) WHERE is_default = 1;
 
 CREATE TABLE api_keys (
     id           TEXT COLLATE "C" PRIMARY KEY,
-    user_id      TEXT COLLATE "C" NOT NULL,
+    user_id      UUID NOT NULL,
     name         TEXT COLLATE "C" NOT NULL,
     hash         BYTEA NOT NULL,
     scopes       BIGINT NOT NULL,
@@ -47,26 +54,31 @@ CREATE INDEX api_keys_by_user ON api_keys (user_id) WHERE revoked_at IS NULL;
 -- What changes of a job. The worker is the holder while held, and the receiver from accepted on.
 CREATE TABLE jobs (
     id                     TEXT COLLATE "C" PRIMARY KEY,
-    sender_id              TEXT COLLATE "C" NOT NULL,
+    sender_id              UUID NOT NULL,
     status                 TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending_payment', 'queued', 'held', 'accepted', 'submitted',
                                                            'verified', 'failed', 'cancelled')),
     price_cents            BIGINT NOT NULL CHECK (price_cents > 0),
     fee_cents              BIGINT NOT NULL CHECK (fee_cents BETWEEN 0 AND price_cents),
     escrow_cents           BIGINT NOT NULL CHECK (escrow_cents >= 0),
     time_limit_seconds     BIGINT NOT NULL,
-    worker_agent_id        TEXT COLLATE "C",
-    worker_user_id         TEXT COLLATE "C",
+    worker_agent_id        UUID,
+    worker_user_id         UUID,
     hold_expires_at        BIGINT,
     attempt_count          BIGINT NOT NULL,
     cancellation_requested BIGINT NOT NULL,
     version                BIGINT NOT NULL,
+    previous               TEXT COLLATE "C",
     created_at             BIGINT NOT NULL,
     updated_at             BIGINT NOT NULL
 );
-CREATE INDEX jobs_by_sender ON jobs (sender_id, created_at);
-CREATE INDEX jobs_by_agent ON jobs (worker_agent_id, updated_at) WHERE worker_agent_id IS NOT NULL;
-CREATE INDEX jobs_by_worker ON jobs (worker_user_id, updated_at) WHERE worker_user_id IS NOT NULL;
 CREATE INDEX jobs_queued ON jobs (created_at) WHERE status = 'queued';
+-- Few jobs are in hand at once, and those that are over stay as they are.
+CREATE INDEX jobs_in_hand_of_agent ON jobs (worker_agent_id) WHERE status IN ('held', 'accepted', 'submitted');
+CREATE INDEX jobs_in_hand_of_user ON jobs (worker_user_id) WHERE status IN ('held', 'accepted', 'submitted');
+CREATE INDEX jobs_over_of_agent ON jobs (worker_agent_id, updated_at)
+    WHERE status IN ('verified', 'failed', 'cancelled') AND worker_agent_id IS NOT NULL;
+CREATE INDEX jobs_over_of_user ON jobs (worker_user_id, updated_at)
+    WHERE status IN ('verified', 'failed', 'cancelled') AND worker_user_id IS NOT NULL;
 CREATE UNIQUE INDEX jobs_one_hold ON jobs (worker_agent_id) WHERE status = 'held';
 
 -- What never changes of a job.
@@ -83,8 +95,8 @@ CREATE TABLE briefs (
 CREATE TABLE attempts (
     job_id       TEXT COLLATE "C" NOT NULL,
     number       BIGINT NOT NULL,
-    agent_id     TEXT COLLATE "C" NOT NULL,
-    user_id      TEXT COLLATE "C" NOT NULL,
+    agent_id     UUID NOT NULL,
+    user_id      UUID NOT NULL,
     accepted_at  BIGINT NOT NULL,
     deadline_at  BIGINT NOT NULL,
     submitted_at BIGINT,
@@ -98,8 +110,8 @@ CREATE TABLE attempts (
 
 CREATE TABLE offers (
     job_id     TEXT COLLATE "C" NOT NULL,
-    agent_id   TEXT COLLATE "C" NOT NULL,
-    user_id    TEXT COLLATE "C" NOT NULL,
+    agent_id   UUID NOT NULL,
+    user_id    UUID NOT NULL,
     barred     BIGINT NOT NULL,
     not_before BIGINT,
     first_at   BIGINT NOT NULL,
@@ -113,30 +125,31 @@ CREATE TABLE events (
     kind     TEXT COLLATE "C" NOT NULL,
     by_whom  TEXT COLLATE "C" NOT NULL,
     status   TEXT COLLATE "C" NOT NULL,
-    agent_id TEXT COLLATE "C",
-    user_id  TEXT COLLATE "C",
+    agent_id UUID,
+    user_id  UUID,
     attempt  BIGINT,
     reason   TEXT COLLATE "C",
     moved    TEXT COLLATE "C",
     PRIMARY KEY (job_id, n)
 );
 
--- One row is one movement between two accounts. It touches at most one wallet (user_id) and one escrow (job_id).
+-- One row is one movement between two accounts. It touches at most one wallet (user_id) and one escrow (job_id). What
+-- the reason refers to is the job, or else the transfer itself.
 CREATE TABLE transfers (
-    seq       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id        TEXT COLLATE "C" NOT NULL,
+    id        UUID PRIMARY KEY,
     at        BIGINT NOT NULL,
     from_kind TEXT COLLATE "C" NOT NULL,
     to_kind   TEXT COLLATE "C" NOT NULL,
-    user_id   TEXT COLLATE "C",
+    user_id   UUID,
     job_id    TEXT COLLATE "C",
     cents     BIGINT NOT NULL CHECK (cents > 0),
     reason    TEXT COLLATE "C" NOT NULL,
+    previous  UUID,
     CHECK (from_kind <> to_kind),
     CHECK ((user_id IS NOT NULL) = (from_kind = 'wallet' OR to_kind = 'wallet')),
-    CHECK ((job_id IS NOT NULL) = (from_kind = 'escrow' OR to_kind = 'escrow'))
+    CHECK ((job_id IS NOT NULL) = (from_kind = 'escrow' OR to_kind = 'escrow')),
+    CHECK (previous IS NULL OR user_id IS NOT NULL)
 );
-CREATE INDEX transfers_by_user ON transfers (user_id) WHERE user_id IS NOT NULL;
 -- A job is paid for once, pays one wallet once (its worker or its sender), and pays one fee.
 CREATE UNIQUE INDEX transfers_once ON transfers (job_id, from_kind, to_kind) WHERE job_id IS NOT NULL;
 
@@ -152,7 +165,7 @@ CREATE INDEX tasks_by_time ON tasks (due_at);
 
 -- What was answered to a request with an Idempotency-Key, encrypted by the server.
 CREATE TABLE receipts (
-    user_id     TEXT COLLATE "C" NOT NULL,
+    user_id     UUID NOT NULL,
     key         TEXT COLLATE "C" NOT NULL,
     fingerprint BYTEA NOT NULL,
     answer      BYTEA NOT NULL,

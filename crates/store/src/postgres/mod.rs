@@ -37,7 +37,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, NoTls};
 
 use crate::hot::Hot;
-use crate::value::{Row, Value, id};
+use crate::value::{Row, Value};
 use crate::{Backend, Clock, Observer, Order, Reply, StoreError, row, sql, submit, tasks};
 
 mod embedded {
@@ -221,7 +221,7 @@ impl Node {
         let client = self.readers.get().await.map_err(unreachable)?;
         let (job, offers) = (client.prepare_cached(sql::JOB).await?, client.prepare_cached(sql::OFFERS).await?);
         let found = try_join_all(ids.iter().map(async |name| {
-            let place = [id(name)];
+            let place = [(*name).into()];
             let (found, offers) =
                 futures_util::future::try_join(rows(&client, &job, &place), rows(&client, &offers, &place)).await?;
             found.first().map(|found| row::job(found, &offers).map(Arc::new)).transpose()
@@ -378,6 +378,7 @@ fn value(row: &tokio_postgres::Row, at: usize) -> Result<Value, StoreError> {
         Type::INT8 => row.try_get::<_, Option<i64>>(at)?.into(),
         Type::INT4 => row.try_get::<_, Option<i32>>(at)?.map(i64::from).into(),
         Type::BYTEA => row.try_get::<_, Option<&[u8]>>(at)?.into(),
+        Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(at)?.map_or(Value::Null, Value::Uuid),
         _ => row.try_get::<_, Option<&str>>(at)?.into(),
     })
 }

@@ -7,14 +7,15 @@ use tokio_postgres::error::SqlState;
 
 use crate::hot::Known;
 use crate::tx::{Lock, News, Tx, check_rows};
-use crate::value::{Row, Value, id};
-use crate::writes::Statement;
+use crate::value::{Row, Value};
+use crate::writes::{Statement, Wallet};
 use crate::{Clock, StoreError};
 
 /// Statements that are sent without waiting for the answer to the one before.
 const PIPELINE: usize = 16;
 
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+const WALLET: &str = "SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1 FOR NO KEY UPDATE";
 const TELL: &str = "INSERT INTO feed (kind, id) VALUES ($1, $2)";
 
 /// The key's lock: free again when the transaction ends, however it ends.
@@ -63,19 +64,24 @@ impl Tx for PostgresTx<'_> {
 
     async fn lock(&mut self, row: Lock) -> Result<bool, StoreError> {
         let (sql, place) = match row {
-            Lock::User(user) => ("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", vec![id(user)]),
-            Lock::Agent(agent) => ("SELECT 1 FROM agents WHERE id = $1 FOR NO KEY UPDATE", vec![id(agent)]),
-            Lock::Job(job) => ("SELECT 1 FROM jobs WHERE id = $1 FOR NO KEY UPDATE", vec![id(job)]),
-            Lock::QueuedJob(job) => {
-                ("SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued' FOR NO KEY UPDATE SKIP LOCKED", vec![id(job)])
-            }
-            Lock::Wallet(user) => ("SELECT 1 FROM wallets WHERE user_id = $1 FOR NO KEY UPDATE", vec![id(user)]),
+            Lock::User(user) => ("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", vec![user.into()]),
+            Lock::Agent(agent) => ("SELECT 1 FROM agents WHERE id = $1 FOR NO KEY UPDATE", vec![agent.into()]),
+            Lock::Job(job) => ("SELECT 1 FROM jobs WHERE id = $1 FOR NO KEY UPDATE", vec![job.into()]),
+            Lock::QueuedJob(job) => (
+                "SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued' FOR NO KEY UPDATE SKIP LOCKED",
+                vec![job.into()],
+            ),
             Lock::Task(kind, job) => (
                 "SELECT 1 FROM tasks WHERE kind = $1 AND job_id = $2 FOR UPDATE SKIP LOCKED",
-                vec![kind.as_str().into(), id(job)],
+                vec![kind.as_str().into(), job.into()],
             ),
         };
         Ok(!self.rows(sql, &place).await?.is_empty())
+    }
+
+    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError> {
+        // One row of one table: whoever waited for it reads what the one before has left.
+        self.rows(WALLET, &[user.into()]).await?.first().map(crate::row::wallet).transpose()
     }
 
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
@@ -119,9 +125,9 @@ impl Tx for PostgresTx<'_> {
 
     fn tell(&self, news: News) -> Option<Statement> {
         let (kind, id) = match news {
-            News::Job(job) => ("job", id(job)),
-            News::Known(Known::Key(key)) => ("key", id(key)),
-            News::Known(Known::Agents(owner)) => ("agents", id(owner)),
+            News::Job(job) => ("job", job.into()),
+            News::Known(Known::Key(key)) => ("key", key.into()),
+            News::Known(Known::Agents(owner)) => ("agents", owner.to_string().into()),
         };
         Some(Statement { sql: TELL, values: vec![kind.into(), id], rows: Some(1) })
     }

@@ -20,6 +20,10 @@ mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
+/// Pages in the log before they are copied into the database: enough for a page that is written again and again to be
+/// copied once, few enough (64 MiB) to be read in no time after a crash.
+const CHECKPOINT_PAGES: i64 = 16_384;
+
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
 
@@ -89,6 +93,7 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -64 * 1024)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let sync: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
@@ -119,9 +124,20 @@ fn read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// A statement, ready to run. SQLite numbers parameters by their first appearance and PostgreSQL by their number: these
+/// must be the same.
+fn prepared<'a>(connection: &'a Connection, sql: &str) -> Result<rusqlite::CachedStatement<'a>, StoreError> {
+    let statement = connection.prepare_cached(sql)?;
+    debug_assert!(
+        (1..=statement.parameter_count()).all(|at| statement.parameter_name(at) == Some(&format!("${at}"))),
+        "parameters out of order: {sql}"
+    );
+    Ok(statement)
+}
+
 /// Runs a query and takes its rows.
 fn rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = prepared(connection, sql)?;
     let width = statement.column_count();
     let mut found = statement.query(rusqlite::params_from_iter(values))?;
     let mut rows = Vec::new();

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::hot::Hot;
 use crate::tx::{Lock, News, Tx};
 use crate::value::{Row, Value};
-use crate::writes::Statement;
+use crate::writes::{Statement, Wallet};
 use crate::{Clock, Observer, Order, Reply, StoreError, submit, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
@@ -173,12 +173,13 @@ impl Tx for SqliteTx<'_> {
         Ok(self.clock.now())
     }
 
-    async fn lock(&mut self, row: Lock) -> Result<bool, StoreError> {
-        // The writer is alone: only whether the row is there matters.
-        match row {
-            Lock::Wallet(user) => Ok(!self.rows(crate::sql::BALANCE, vec![crate::value::id(user)])?.is_empty()),
-            _ => Ok(true),
-        }
+    async fn lock(&mut self, _: Lock) -> Result<bool, StoreError> {
+        // The writer is alone.
+        Ok(true)
+    }
+
+    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError> {
+        self.rows(crate::sql::WALLET, vec![user.into()])?.first().map(crate::row::wallet).transpose()
     }
 
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
@@ -187,7 +188,7 @@ impl Tx for SqliteTx<'_> {
 
     async fn execute(&mut self, statements: Vec<Statement>) -> Result<(), StoreError> {
         for Statement { sql, values, rows } in statements {
-            let changed = self.connection.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
+            let changed = super::prepared(self.connection, sql)?.execute(rusqlite::params_from_iter(values))?;
             crate::tx::check_rows(sql, rows, changed as u64)?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Both schemas are one schema, and both databases can bind the shared statements.
+//! Both schemas are one schema.
 
 use std::collections::BTreeSet;
 
@@ -45,62 +45,4 @@ async fn tables_columns_and_indexes_are_the_same() {
           WHERE schemaname = 'public' AND indexname !~ '_(pkey|key)$' AND indexname <> 'feed_by_xid' ORDER BY 1",
     );
     assert_eq!(indexes.await.unwrap(), twins.await.unwrap());
-}
-
-#[test]
-fn parameters_are_numbered_in_order_of_first_appearance() {
-    let sources =
-        [include_str!("../../src/sql.rs"), include_str!("../../src/writes.rs"), include_str!("../../src/audit.rs")];
-    let mut with_parameters = 0;
-    for literal in sources.into_iter().flat_map(string_literals) {
-        let numbers = parameters(&literal);
-        assert!(in_order(&numbers), "{numbers:?} in {literal}");
-        with_parameters += usize::from(!numbers.is_empty());
-    }
-    assert!(with_parameters > 30, "the scan missed statements: {with_parameters}");
-}
-
-#[test]
-fn a_parameter_out_of_order_is_noticed() {
-    assert_eq!(string_literals(r#"a("x = $2 \" AND y", '"', "$1") // "$9" "#), ["x = $2 \" AND y", "$1"]);
-    for (sql, fine) in [("$1 $2 $1 $3", true), ("$2 $1", false), ("$1 $3", false), ("$1 $2 $12", false), ("", true)] {
-        assert_eq!(in_order(&parameters(sql)), fine, "{sql}");
-    }
-}
-
-fn in_order(numbers: &[usize]) -> bool {
-    let mut highest = 0;
-    numbers.iter().all(|number| {
-        let fits = (1..=highest + 1).contains(number);
-        highest = highest.max(*number);
-        fits
-    })
-}
-
-/// The numbers of the parameters, in the order they appear.
-fn parameters(sql: &str) -> Vec<usize> {
-    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
-    sql.split('$').skip(1).filter_map(|rest| digits(rest).parse().ok()).collect()
-}
-
-/// The string literals of Rust source that has no raw ones.
-fn string_literals(source: &str) -> Vec<String> {
-    let mut literals = Vec::new();
-    let mut letters = source.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '/' if letters.peek() == Some(&'/') => while letters.next_if(|letter| *letter != '\n').is_some() {},
-            '\'' if letters.peek() == Some(&'"') => _ = letters.next(),
-            '"' => {
-                let mut literal = String::new();
-                while let Some(letter) = letters.next_if(|letter| *letter != '"') {
-                    literal.push(if letter == '\\' { letters.next().unwrap_or(letter) } else { letter });
-                }
-                letters.next();
-                literals.push(literal);
-            }
-            _ => {}
-        }
-    }
-    literals
 }

@@ -443,8 +443,7 @@ impl Simulation {
         for (what, sql) in [
             ("event ", "SELECT kind, COUNT(*) FROM events GROUP BY kind"),
             ("status ", "SELECT status, COUNT(*) FROM jobs GROUP BY status"),
-            ("", "SELECT substr(reason, 1, 7), COUNT(*) FROM transfers WHERE reason LIKE 'earning:%' GROUP BY 1"),
-            ("", "SELECT substr(reason, 1, 6), COUNT(*) FROM transfers WHERE reason LIKE 'refund:%' GROUP BY 1"),
+            ("", "SELECT reason, COUNT(*) FROM transfers WHERE reason IN ('earning', 'refund') GROUP BY 1"),
             (
                 "",
                 "SELECT 'auto-pass', COUNT(*) FROM attempts WHERE verification LIKE '%review_window%' HAVING COUNT(*) > 0",

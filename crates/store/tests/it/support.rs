@@ -115,6 +115,11 @@ impl Harness {
         self.rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// The id of a user, an agent or a transfer as it stands in SQL.
+    pub(crate) fn uuid(&self, id: uuid::Uuid) -> String {
+        if self.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") }
+    }
+
     /// The one number that the query finds.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.rows(sql).await.unwrap()[0][0].as_deref().unwrap().parse().unwrap()
@@ -123,7 +128,8 @@ impl Harness {
     /// Everything that is stored, as text that both databases agree on.
     pub(crate) async fn dump(&self) -> String {
         let mut dump = String::new();
-        let transfers = "SELECT id, at, from_kind, to_kind, user_id, job_id, cents, reason FROM transfers ORDER BY seq";
+        let transfers =
+            "SELECT id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous FROM transfers ORDER BY id";
         let tables = TABLES.map(|table| (table, format!("SELECT * FROM {table} ORDER BY 1, 2")));
         for (table, sql) in tables.into_iter().chain([("transfers", transfers.to_owned())]) {
             for row in self.rows(&sql).await.unwrap() {
@@ -342,6 +348,7 @@ fn sqlite_rows(dir: &std::path::Path, sql: &str) -> rusqlite::Result<Vec<Vec<Opt
         ValueRef::Integer(number) => Some(number.to_string()),
         ValueRef::Real(number) => Some(number.to_string()),
         ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) if bytes.len() == 16 => Some(uuid::Uuid::from_slice(bytes).unwrap().to_string()),
         ValueRef::Blob(bytes) => {
             Some(format!("\\x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
         }

@@ -28,11 +28,16 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
     } else {
         "ALTER TABLE wallets DROP CONSTRAINT wallets_balance_cents_check"
     };
+    let nobody = h.uuid(uuid::Uuid::from_u128(7));
     let below_zero = format!(
         "{unchecked}; \
          UPDATE wallets SET balance_cents = balance_cents - 9000 WHERE user_id = (SELECT id FROM users WHERE name = 'bob'); \
          INSERT INTO transfers (id, at, from_kind, to_kind, user_id, cents, reason) \
-         SELECT 'x', 0, 'wallet', 'outside', id, 9000, 'x' FROM users WHERE name = 'bob'"
+         SELECT {nobody}, 0, 'wallet', 'outside', id, 9000, 'x' FROM users WHERE name = 'bob'"
+    );
+    let no_wallet = format!("INSERT INTO users (id, name, is_admin, created_at) VALUES ({nobody}, 'x', 0, 0)");
+    let another_way = format!(
+        "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ({nobody}, 0, 'outside', 'platform', 5, 'x')"
     );
     let tampers = [
         ("each wallet's balance equals its transfers", "UPDATE wallets SET balance_cents = balance_cents + 1"),
@@ -53,12 +58,12 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
             "a verified job paid its worker the price less the fee",
             "UPDATE jobs SET fee_cents = fee_cents - 1 WHERE status = 'verified'",
         ),
-        ("no wallet and no escrow is below zero", &below_zero),
-        ("each user has a wallet", "INSERT INTO users (id, name, is_admin, created_at) VALUES ('x', 'x', 0, 0)"),
+        ("no wallet is below zero", &below_zero),
+        ("each user has a wallet", &no_wallet),
         ("each wallet has its user", "DELETE FROM users WHERE name = 'bob'"),
         (
             "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
-            "INSERT INTO transfers (id, at, from_kind, to_kind, cents, reason) VALUES ('x', 0, 'outside', 'platform', 5, 'x')",
+            &another_way,
         ),
         (
             "a job is paid for by its sender, at its price",
@@ -70,10 +75,34 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         ),
         (
             "a job that failed or was cancelled gave its sender the price back, and no other job did",
-            "UPDATE transfers SET user_id = (SELECT id FROM users WHERE name = 'bob') WHERE reason LIKE 'refund:%'; \
+            "UPDATE transfers SET user_id = (SELECT id FROM users WHERE name = 'bob') WHERE reason = 'refund'; \
              UPDATE wallets SET balance_cents = balance_cents + 500 WHERE user_id = (SELECT id FROM users WHERE name = 'bob'); \
              UPDATE wallets SET balance_cents = balance_cents - 500 WHERE user_id = (SELECT id FROM users WHERE name = 'ada')",
         ),
+        (
+            "each wallet's transfers are one chain that ends in its last one",
+            "UPDATE transfers SET previous = NULL WHERE reason = 'refund'",
+        ),
+        (
+            "each wallet's transfers are one chain that ends in its last one",
+            "UPDATE wallets SET last_transfer = (SELECT previous FROM transfers WHERE reason = 'refund') \
+              WHERE user_id = (SELECT id FROM users WHERE name = 'ada')",
+        ),
+        (
+            "each transfer follows one of the same wallet",
+            "UPDATE transfers SET previous = (SELECT id FROM transfers WHERE from_kind = 'escrow' AND to_kind = 'platform') \
+              WHERE reason = 'refund'",
+        ),
+        (
+            "each sender's jobs are one chain that ends in the last one",
+            "UPDATE wallets SET last_job = (SELECT id FROM jobs WHERE status = 'verified') \
+              WHERE user_id = (SELECT id FROM users WHERE name = 'ada')",
+        ),
+        (
+            "each sender's jobs are one chain that ends in the last one",
+            "UPDATE jobs SET previous = NULL WHERE status = 'cancelled'",
+        ),
+        ("each job follows one of the same sender", "UPDATE jobs SET previous = 'nobody' WHERE status = 'cancelled'"),
     ];
     for (rule, sql) in tampers {
         let h = h.fresh().await;
@@ -82,16 +111,17 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         h.raw(sql).await;
         let offence = h.store.audit().await.unwrap().offence.unwrap_or_else(|| panic!("nobody noticed: {sql}"));
         assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
-        assert!(offence.detail.contains('$'), "{offence:?}");
+        assert!(offence.detail.contains(" has "), "{offence:?}");
     }
 }
 
 async fn a_second_payout_is_impossible(h: &Harness) {
     story(h).await;
+    let again = h.uuid(uuid::Uuid::from_u128(7));
     for (from, to) in [("escrow", "wallet"), ("wallet", "escrow"), ("escrow", "platform")] {
         let again = format!(
             "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason)
-             SELECT 'again', at, from_kind, to_kind, user_id, job_id, cents, reason FROM transfers
+             SELECT {again}, at, from_kind, to_kind, user_id, job_id, cents, reason FROM transfers
               WHERE from_kind = '{from}' AND to_kind = '{to}' LIMIT 1"
         );
         let refused = h.rows(&again).await.unwrap_err().to_lowercase();
@@ -105,7 +135,8 @@ async fn an_agent_cannot_hold_two_jobs(h: &Harness) {
     let (one, two) = (h.post(ada, 500).await, h.post(ada, 500).await);
     h.moved(bob, Action::Claim { agent: None, job: one }).await;
     let agent = h.default_agent(bob).await;
-    let second = format!("UPDATE jobs SET status = 'held', worker_agent_id = '{agent}' WHERE id = '{two}'");
+    let agent = h.uuid(agent.0);
+    let second = format!("UPDATE jobs SET status = 'held', worker_agent_id = {agent} WHERE id = '{two}'");
     assert!(h.rows(&second).await.unwrap_err().to_lowercase().contains("unique"));
 }
 
@@ -118,16 +149,18 @@ async fn balances_cannot_go_below_zero(h: &Harness) {
 
 async fn a_transfer_touches_what_it_says(h: &Harness) {
     story(h).await;
+    let (user_id, user) = (h.uuid(uuid::Uuid::from_u128(7)), h.uuid(uuid::Uuid::from_u128(8)));
+    let user = user.as_str();
     for (from, to, user, job) in [
-        ("wallet", "wallet", "'u'", "NULL"),
+        ("wallet", "wallet", user, "NULL"),
         ("wallet", "outside", "NULL", "NULL"),
-        ("outside", "platform", "'u'", "NULL"),
+        ("outside", "platform", user, "NULL"),
         ("escrow", "platform", "NULL", "NULL"),
         ("outside", "platform", "NULL", "'j'"),
     ] {
         let sql = format!(
             "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason)
-             VALUES ('x', 0, '{from}', '{to}', {user}, {job}, 1, 'x')"
+             VALUES ({user_id}, 0, '{from}', '{to}', {user}, {job}, 1, 'x')"
         );
         assert!(h.rows(&sql).await.unwrap_err().to_lowercase().contains("check"), "{sql}");
     }

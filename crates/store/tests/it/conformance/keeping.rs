@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clawrk_domain::change::EventKind;
-use clawrk_domain::{Action, Actor, Answer, Cents, Rejection, Status, Verdict};
+use clawrk_domain::{Action, Actor, Answer, Cents, Reason, Rejection, Status, Verdict};
 use clawrk_store::{JobList, Outcome, Place};
 
 use crate::support::{Harness, posting, receipt, review, submission};
@@ -115,7 +115,7 @@ pub(super) async fn lists_are_in_order_and_come_in_pages(h: &Harness) {
     let mut posted = Vec::new();
     for n in 0..9 {
         posted.push(h.post(ada, 500).await);
-        // Some share their time, so that the id decides.
+        // Some share their time: among a sender's jobs the order they were posted in decides, on the board the id.
         h.clock.advance(i64::from(n % 3 == 2));
     }
     let stored = |list| async move {
@@ -130,13 +130,13 @@ pub(super) async fn lists_are_in_order_and_come_in_pages(h: &Harness) {
     };
     let sent = stored(JobList::SentBy(ada, None)).await;
     assert_eq!(sent, h.store.job_places(JobList::SentBy(ada, None), None, 100).await.unwrap());
-    let mut expected = Vec::new();
-    for job in &posted {
-        expected.push((h.job(*job).await.created_at, job.to_string()));
-    }
-    expected.sort_by(|a, b| b.cmp(a));
-    assert_eq!(sent.iter().map(|place| (place.time, place.job.to_string())).collect::<Vec<_>>(), expected);
-    assert_eq!(stored(JobList::Queued).await, sent);
+    let newest_first: Vec<_> = posted.iter().rev().copied().collect();
+    assert_eq!(sent.iter().map(|place| place.job).collect::<Vec<_>>(), newest_first);
+    let mut open = sent.clone();
+    open.sort_by_key(|place| std::cmp::Reverse((place.time, place.job.to_string())));
+    assert_eq!(stored(JobList::Queued).await, open);
+    let foreign = h.store.job_places(JobList::SentBy(bob, None), Some(sent[0]), 100).await.unwrap();
+    assert_eq!(foreign, [], "another's job is no place to go on from");
     assert_eq!(sent[0].to_string().parse::<Place>(), Ok(sent[0]));
 
     let agent = h.default_agent(bob).await;
@@ -169,16 +169,21 @@ pub(super) async fn entries_are_the_wallets_ledger(h: &Harness) {
     let called_off = h.post(ada, 200).await;
     h.moved(ada, Action::Cancel(called_off)).await;
     let entries = h.store.entries(ada, None, 100).await.unwrap();
-    let lines: Vec<_> = entries.iter().map(|entry| (entry.delta.0, entry.reason.clone())).collect();
+    let lines: Vec<_> = entries.iter().map(|entry| (entry.delta.0, entry.reason.to_string())).collect();
     let grant = format!("grant:{}", entries[3].id);
     let [refund, paid, first] = [format!("refund:{called_off}"), format!("job:{called_off}"), format!("job:{job}")];
     assert_eq!(lines, [(200, refund), (-200, paid), (-500, first), (1000, grant)]);
     assert_eq!(entries.iter().map(|entry| entry.delta.0).sum::<i64>(), h.balance(ada).await);
     let mut pages = h.store.entries(ada, None, 3).await.unwrap();
-    pages.extend(h.store.entries(ada, Some(pages[2].seq), 3).await.unwrap());
+    pages.extend(h.store.entries(ada, Some(pages[2].id), 3).await.unwrap());
     assert_eq!(pages, entries);
     let earned = h.store.entries(bob, None, 100).await.unwrap();
-    assert_eq!((earned.len(), earned[0].delta, &earned[0].reason), (1, Cents(350), &format!("earning:{job}")));
+    assert_eq!((earned.len(), earned[0].delta, earned[0].reason), (1, Cents(350), Reason::Earning(job)));
+    assert_eq!(
+        h.store.entries(bob, Some(pages[0].id), 100).await.unwrap(),
+        [],
+        "another's line is no place to go on from"
+    );
 }
 
 pub(super) async fn events_tell_the_story_and_the_money(h: &Harness) {
