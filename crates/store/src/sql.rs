@@ -53,6 +53,9 @@ macro_rules! users {
     };
 }
 
+/// SQLite alone: another number when another connection has committed.
+pub(crate) const OTHERS_COMMITTED: &str = "PRAGMA data_version";
+
 pub(crate) const PING: &str = "SELECT 1";
 
 pub(crate) const ANY_USER: &str = "SELECT 1 FROM users LIMIT 1";

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clawrk_domain::Policy;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Statement};
 
 use crate::hot::Hot;
 use crate::value::{Row, Value};
@@ -55,7 +55,7 @@ impl Sqlite {
 impl Backend for Sqlite {
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let readers = Arc::clone(&self.readers);
-        let read = move || readers.with(|connection| rows(connection, sql, &values));
+        let read = move || readers.with(|connection| cached_rows(connection, sql, &values));
         tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
     }
 
@@ -64,7 +64,7 @@ impl Backend for Sqlite {
         let read = move || {
             readers.with(|connection| {
                 let moment = connection.unchecked_transaction()?;
-                queries.iter().map(|sql| rows(&moment, sql, &[])).collect()
+                queries.iter().map(|sql| cached_rows(&moment, sql, &[])).collect()
             })
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
@@ -124,20 +124,23 @@ fn read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A statement, ready to run. SQLite numbers parameters by their first appearance and PostgreSQL by their number: these
-/// must be the same.
-fn prepared<'a>(connection: &'a Connection, sql: &str) -> Result<rusqlite::CachedStatement<'a>, StoreError> {
-    let statement = connection.prepare_cached(sql)?;
+/// SQLite numbers parameters by their first appearance and PostgreSQL by their number: these must be the same.
+fn check_parameters(statement: &Statement<'_>, sql: &str) {
     debug_assert!(
         (1..=statement.parameter_count()).all(|at| statement.parameter_name(at) == Some(&format!("${at}"))),
         "parameters out of order: {sql}"
     );
-    Ok(statement)
+}
+
+/// Runs a query that is kept ready with its connection.
+fn cached_rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    check_parameters(&statement, sql);
+    rows(&mut statement, values)
 }
 
 /// Runs a query and takes its rows.
-fn rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
-    let mut statement = prepared(connection, sql)?;
+fn rows(statement: &mut Statement<'_>, values: &[Value]) -> Result<Vec<Row>, StoreError> {
     let width = statement.column_count();
     let mut found = statement.query(rusqlite::params_from_iter(values))?;
     let mut rows = Vec::new();

@@ -1,32 +1,33 @@
-//! The one writer: a thread that owns the only connection that writes.
+//! The one writer: a thread that owns the only connection that writes, and one beside it that tells what was written.
 //!
-//! | Phase  | What happens                                                                     |
-//! |--------|----------------------------------------------------------------------------------|
-//! | listen | ten times a second: did another process commit? then memory is forgotten          |
-//! | gather | wait for an order, then take what else is waiting, up to a batch                  |
-//! | carry  | all of them in one `BEGIN IMMEDIATE`, one after the other                          |
-//! | commit | once, synced to the disk                                                          |
-//! | tell   | the observer of every job that changed, even if nobody waits for the answer       |
-//! | answer | only now; an answered payment is on the disk                                      |
+//! | Phase  | Thread | What happens                                                              |
+//! |--------|--------|---------------------------------------------------------------------------|
+//! | listen | writer | ten times a second: did another process commit? then memory is forgotten   |
+//! | gather | writer | wait for an order, then take what else is waiting, up to a batch           |
+//! | carry  | writer | all of them in one `BEGIN IMMEDIATE`, one after the other                   |
+//! | commit | writer | once, synced to the disk                                                   |
+//! | tell   | teller | the observer of every job that changed, even if nobody waits for the answer |
+//! | answer | teller | only now; an answered payment is on the disk                               |
 //!
-//! A refused command has written nothing, so a batch needs no savepoints. When anything fails or
-//! panics, the whole batch is rolled back and its orders are run again one by one, so that only
-//! the guilty one fails.
+//! While the teller tells of one batch, the writer carries the next. A refused command has written
+//! nothing, so a batch needs no savepoints. When anything fails or panics, the whole batch is
+//! rolled back and its orders are run again one by one, so that only the guilty one fails.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use clawrk_domain::{Policy, Timestamp, UserId};
 use futures_util::FutureExt;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::hot::Hot;
 use crate::tx::{Lock, News, Tx};
 use crate::value::{Row, Value};
 use crate::writes::{Statement, Wallet};
-use crate::{Clock, Observer, Order, Reply, StoreError, submit, tasks};
+use crate::{Clock, Observer, Order, Reply, StoreError, sql, submit, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
 const BATCH: usize = 256;
@@ -34,7 +35,9 @@ const BATCH: usize = 256;
 /// How often the writer listens for other processes when it has nothing to do.
 const LISTEN: Duration = Duration::from_millis(100);
 
-type Waiting = (Order, oneshot::Sender<Result<Reply, StoreError>>);
+type Answer = oneshot::Sender<Result<Reply, StoreError>>;
+type Waiting = (Order, Answer);
+type Written = Vec<(Result<Reply, StoreError>, Answer)>;
 
 /// The writer's front door.
 pub(super) struct Writer {
@@ -42,7 +45,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; it ends when the writer is dropped.
+    /// Starts the threads; they end when the writer is dropped.
     pub(super) fn start(
         connection: Connection,
         policy: Policy,
@@ -51,10 +54,10 @@ impl Writer {
         observer: Arc<OnceLock<Observer>>,
     ) -> Self {
         let (orders, inbox) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("clawrk-writer".to_owned());
-        thread
-            .spawn(move || work(connection, &inbox, &policy, &clock, &hot, &observer))
-            .expect("a process that cannot start a thread cannot serve");
+        let (written, to_tell) = mpsc::channel();
+        let memory = Arc::clone(&hot);
+        thread("clawrk-teller", move || tell(&to_tell, &memory, &observer));
+        thread("clawrk-writer", move || work(&connection, &inbox, &written, &policy, &clock, &hot));
         Self { orders }
     }
 
@@ -66,19 +69,25 @@ impl Writer {
     }
 }
 
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    drop(started.expect("a process that cannot start a thread cannot serve"));
+}
+
 fn work(
-    mut connection: Connection,
+    connection: &Connection,
     inbox: &mpsc::Receiver<Waiting>,
+    written: &mpsc::Sender<Written>,
     policy: &Policy,
     clock: &Clock,
     hot: &Hot,
-    observer: &OnceLock<Observer>,
 ) {
+    let mut session = Session { connection, clock, statements: HashMap::new() };
     let mut others = Others::default();
     loop {
         let first = inbox.recv_timeout(LISTEN);
         // Before the batch, whose answers then rest on what the other process did, and so does memory.
-        others.listen(&connection, hot);
+        others.listen(&mut session, hot);
         let first = match first {
             Ok(first) => first,
             Err(mpsc::RecvTimeoutError::Timeout) => continue,
@@ -86,29 +95,36 @@ fn work(
         };
         let mut batch = vec![first];
         batch.extend(inbox.try_iter().take(BATCH - 1));
-        let (orders, answers): (Vec<Order>, Vec<_>) = batch.into_iter().unzip();
-        let replies = match transact(&mut connection, &orders, policy, clock) {
+        let (orders, answers): (Vec<Order>, Vec<Answer>) = batch.into_iter().unzip();
+        let replies = match transact(&mut session, &orders, policy) {
             Ok(replies) => replies.into_iter().map(Ok).collect(),
             Err(error) if orders.len() == 1 => vec![Err(error)],
             Err(error) => {
                 tracing::warn!(%error, orders = orders.len(), "a batch failed; its orders are run one by one");
                 let one = |order| {
-                    transact(&mut connection, std::slice::from_ref(order), policy, clock)
+                    transact(&mut session, std::slice::from_ref(order), policy)
                         .and_then(|mut replies| replies.pop().ok_or(StoreError::Gone))
                 };
                 orders.iter().map(one).collect::<Vec<_>>()
             }
         };
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            if let Ok(Reply::Outcome(_, changed)) = &reply {
-                changed.known.iter().for_each(|known| hot.forget(*known));
-                if let Some(observer) = observer.get() {
-                    changed.jobs.iter().for_each(|job| observer(job));
-                }
-            }
-            // Nobody waits any more: the request was given up, its effect stands.
-            let _ = answer.send(reply);
+        if written.send(replies.into_iter().zip(answers).collect()).is_err() {
+            return;
         }
+    }
+}
+
+/// Tells of what was written, in its order: memory first, then the observer, then whoever asked.
+fn tell(written: &mpsc::Receiver<Written>, hot: &Hot, observer: &OnceLock<Observer>) {
+    for (reply, answer) in written.iter().flatten() {
+        if let Ok(Reply::Outcome(_, changed)) = &reply {
+            changed.known.iter().for_each(|known| hot.forget(*known));
+            if let Some(observer) = observer.get() {
+                changed.jobs.iter().for_each(|job| observer(job));
+            }
+        }
+        // Nobody waits any more: the request was given up, its effect stands.
+        let _ = answer.send(reply);
     }
 }
 
@@ -120,8 +136,9 @@ struct Others {
 
 impl Others {
     /// Forgets what is remembered when another process has committed something.
-    fn listen(&mut self, connection: &Connection, hot: &Hot) {
-        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+    fn listen(&mut self, session: &mut Session<'_>, hot: &Hot) {
+        let version = session.rows(sql::OTHERS_COMMITTED, &[]).ok();
+        let version = version.and_then(|rows| rows.first().and_then(|row| row.int(0).ok()));
         if version.is_none() || version != self.version {
             hot.forget_all();
         }
@@ -130,45 +147,61 @@ impl Others {
 }
 
 /// Carries out the orders in one transaction; on any error or panic none of them happened.
-fn transact(
-    connection: &mut Connection,
-    orders: &[Order],
-    policy: &Policy,
-    clock: &Clock,
-) -> Result<Vec<Reply>, StoreError> {
-    let transaction = begin(connection)?;
-    let mut replies = Vec::with_capacity(orders.len());
-    for order in orders {
-        let mut tx = SqliteTx { connection: &transaction, clock };
-        let carried = catch_unwind(AssertUnwindSafe(|| carry(&mut tx, order, policy)));
-        replies.push(carried.unwrap_or(Err(StoreError::Gone))?);
+fn transact(session: &mut Session<'_>, orders: &[Order], policy: &Policy) -> Result<Vec<Reply>, StoreError> {
+    // Another process may hold the write lock for a moment: it is waited for.
+    session.run("BEGIN IMMEDIATE")?;
+    let carried = orders.iter().map(|order| {
+        let carried = catch_unwind(AssertUnwindSafe(|| carry(session, order, policy)));
+        carried.unwrap_or(Err(StoreError::Gone))
+    });
+    let carried = carried.collect::<Result<Vec<Reply>, StoreError>>();
+    let ended = carried.and_then(|replies| session.run("COMMIT").map(|()| replies));
+    if ended.is_err() && !session.connection.is_autocommit() {
+        session.run("ROLLBACK")?;
     }
-    transaction.commit()?;
-    Ok(replies)
+    ended
 }
 
-/// Another process may hold the write lock for a moment (`clawrk admin` beside a running server).
-fn begin(connection: &mut Connection) -> Result<rusqlite::Transaction<'_>, StoreError> {
-    connection.busy_timeout(Duration::from_secs(10))?;
-    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
-}
-
-fn carry(tx: &mut SqliteTx<'_>, order: &Order, policy: &Policy) -> Result<Reply, StoreError> {
+fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Reply, StoreError> {
     let ready = match order {
-        Order::Submit(request) => submit::submit(tx, request, policy).now_or_never(),
-        Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(tx, *limit, *lease_seconds).now_or_never(),
-        Order::DropOldReceipts => tasks::drop_old_receipts(tx).now_or_never(),
-        Order::Seal(fresh) => tasks::seal(tx, fresh).now_or_never(),
+        Order::Submit(request) => submit::submit(session, request, policy).now_or_never(),
+        Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(session, *limit, *lease_seconds).now_or_never(),
+        Order::DropOldReceipts => tasks::drop_old_receipts(session).now_or_never(),
+        Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
     };
     ready.expect("SQLite answers at once")
 }
 
-struct SqliteTx<'a> {
-    connection: &'a Connection,
-    clock: &'a Clock,
+/// The writer's connection and its statements, each prepared once and found by the address of its text.
+struct Session<'c> {
+    connection: &'c Connection,
+    clock: &'c Clock,
+    statements: HashMap<*const str, rusqlite::Statement<'c>>,
 }
 
-impl Tx for SqliteTx<'_> {
+impl<'c> Session<'c> {
+    fn prepared(&mut self, sql: &'static str) -> Result<&mut rusqlite::Statement<'c>, StoreError> {
+        use std::collections::hash_map::Entry;
+        match self.statements.entry(std::ptr::from_ref(sql)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let statement = self.connection.prepare(sql)?;
+                super::check_parameters(&statement, sql);
+                Ok(place.insert(statement))
+            }
+        }
+    }
+
+    fn rows(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        super::rows(self.prepared(sql)?, values)
+    }
+
+    fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        Ok(self.prepared(sql)?.execute(()).map(|_| ())?)
+    }
+}
+
+impl Tx for Session<'_> {
     async fn now(&mut self) -> Result<Timestamp, StoreError> {
         Ok(self.clock.now())
     }
@@ -179,16 +212,16 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError> {
-        self.rows(crate::sql::WALLET, vec![user.into()])?.first().map(crate::row::wallet).transpose()
+        self.rows(sql::WALLET, &[user.into()])?.first().map(crate::row::wallet).transpose()
     }
 
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        self.rows(sql, values)
+        self.rows(sql, &values)
     }
 
     async fn execute(&mut self, statements: Vec<Statement>) -> Result<(), StoreError> {
         for Statement { sql, values, rows } in statements {
-            let changed = super::prepared(self.connection, sql)?.execute(rusqlite::params_from_iter(values))?;
+            let changed = self.prepared(sql)?.execute(rusqlite::params_from_iter(values))?;
             crate::tx::check_rows(sql, rows, changed as u64)?;
         }
         Ok(())
@@ -200,11 +233,5 @@ impl Tx for SqliteTx<'_> {
 
     fn tell(&self, _: News) -> Option<Statement> {
         None
-    }
-}
-
-impl SqliteTx<'_> {
-    fn rows(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        super::rows(self.connection, sql, &values)
     }
 }
