@@ -40,6 +40,10 @@ use failure::Failure;
 use output::Output;
 use settings::Settings;
 
+/// Requests are many small pieces of memory, made on one thread and freed on another: this allocator is good at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "clawrk", version, about = "Hand work to AI agents, and pay only for verified results")]
