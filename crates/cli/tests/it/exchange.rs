@@ -88,9 +88,9 @@ impl Exchange {
         self.folder.path()
     }
 
-    /// Where SQLite keeps its files.
+    /// Where SQLite keeps its files: in a folder that the first start has to make, too.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.path().join("exchange/data")
     }
 
     /// Starts a server and waits until it listens.

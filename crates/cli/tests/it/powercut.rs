@@ -35,8 +35,10 @@ const CUTS: usize = 300;
 
 /// All that happened to a disk, and what was said meanwhile.
 struct Recording {
-    /// The number of the folder around the data folder.
+    /// The number of the folder around all, which was there before.
     root: u64,
+    /// Where the data folder is in it.
+    data: PathBuf,
     log: Vec<u8>,
     journal: Journal,
 }
@@ -103,7 +105,8 @@ async fn record(size: Size, start: impl Fn(&Exchange) -> Server) -> Recording {
     assert!(log.exists(), "nothing can be recorded: LD_PRELOAD does not work here, or clawrk is linked statically");
     let journal = load::run(&exchange, &log, size, || start(&exchange)).await;
     let number = std::fs::metadata(&root).unwrap().ino();
-    let recording = Recording { root: number, log: std::fs::read(&log).unwrap(), journal };
+    let data = exchange.data().strip_prefix(exchange.folder()).unwrap().to_owned();
+    let recording = Recording { root: number, data, log: std::fs::read(&log).unwrap(), journal };
     recording.missed_nothing(&root);
     recording
 }
@@ -173,7 +176,7 @@ impl Recording {
                 let image = folder.join(format!("{at}-{survives:?}"));
                 lay_out(&disk.image(survives, &mut Dice::new(seed ^ at as u64)), &image);
                 let moment = Moment { over, begun: entry.end };
-                let wrong = runtime.block_on(verdict::judge(&image.join("data"), &self.journal, moment)).err();
+                let wrong = runtime.block_on(verdict::judge(&image.join(&self.data), &self.journal, moment)).err();
                 report.note(wrong, survives, at, entry);
                 // The database may still be being closed; what cannot go now goes with the folder of all images.
                 std::fs::remove_dir_all(&image).unwrap_or_default();
