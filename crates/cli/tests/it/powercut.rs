@@ -63,6 +63,7 @@ struct Report {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_at_a_power_cut() {
     let recording = record(Size { pairs: 6, jobs: 10, starts: 2 }, Exchange::serve).await;
+    assert!(recording.logs_begun() > 2, "the load is too small for SQLite to begin its log again");
     let seed = seed();
     let report = recording.cut(&Cuts::Some(CUTS), seed, |_| true);
     println!("{}", report.said());
@@ -135,6 +136,22 @@ impl Recording {
         for (path, bytes) in real {
             assert!(rebuilt[&path] == bytes, "{} was written to without the recorder's knowledge", path.display());
         }
+    }
+
+    /// How often SQLite's log was begun: the first time, and whenever all of it had gone into the database.
+    fn logs_begun(&self) -> usize {
+        let mut disk = Disk::new(self.root);
+        let mut count = 0;
+        for entry in log::entries(&self.log) {
+            disk.apply(entry.event);
+            if let Event::Wrote { number, at: 0, bytes } = entry.event
+                && bytes.len() == 32
+                && disk.name_of(number).is_some_and(|name| name.ends_with("-wal"))
+            {
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Cuts the power and looks at what is left; a sync of a file that does not `hold` makes nothing durable.
