@@ -1,8 +1,8 @@
 //! From settings to a running exchange: the store, the secret, the app.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use clawrk_store::{Clock, Store, StoreError};
@@ -54,7 +54,11 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
     if config.database_url.is_some() && config.secret_key.is_none() {
         return Err(OpenError::SecretMissing);
     }
-    let store = open_store(config).await?;
+    open_on(open_store(config).await?, config).await
+}
+
+/// Opens the exchange on a store that is open already.
+pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
         None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
@@ -85,7 +89,7 @@ pub fn claim(config: &Config) -> Result<Option<File>, OpenError> {
     let dir = &config.data_dir;
     let path = dir.join("serve.lock");
     let fail = |source| StoreError::File { path: path.display().to_string(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+    clawrk_store::data_folder(dir).map_err(fail)?;
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
@@ -97,26 +101,27 @@ pub fn claim(config: &Config) -> Result<Option<File>, OpenError> {
 /// The secret in the data folder; made there on the first start, for its owner's eyes only.
 fn secret_of(dir: &Path, set_up: bool) -> Result<String, OpenError> {
     let path = dir.join("secret_key");
-    if set_up && !path.exists() {
-        return Err(OpenError::SecretLost { path: path.display().to_string() });
-    }
     let fail = |source| OpenError::SecretFile { path: path.display().to_string(), source };
-    let fresh = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    match fresh {
-        Ok(mut file) => {
-            let secret = hex::encode(random::bytes::<32>());
-            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
-            Ok(secret)
+    if !path.exists() {
+        if set_up {
+            return Err(OpenError::SecretLost { path: path.display().to_string() });
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-            let secret = std::fs::read_to_string(&path).map_err(fail)?;
-            if secret.trim().is_empty() {
-                return Err(fail(std::io::Error::other("the file is empty: restore it from a backup")));
-            }
-            Ok(secret.trim().to_owned())
-        }
-        Err(error) => Err(fail(error)),
+        make_secret(dir, &path).map_err(fail)?;
     }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let secret = std::fs::read_to_string(&path).map_err(fail)?;
+    if secret.trim().is_empty() {
+        return Err(fail(std::io::Error::other("the file is empty: restore it from a backup")));
+    }
+    Ok(secret.trim().to_owned())
+}
+
+/// Puts a new secret in its place when all of it is on the disk: a power cut leaves a whole one or none.
+fn make_secret(dir: &Path, path: &Path) -> std::io::Result<()> {
+    let beside = dir.join("secret_key.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(hex::encode(random::bytes::<32>()).as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    File::open(dir)?.sync_all()
 }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod clock;
+mod folder;
 mod hot;
 mod postgres;
 mod reads;
@@ -25,6 +26,7 @@ use clawrk_domain::{Answer, Command, Job, Lease, Policy, Rejection, UserId};
 
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
+pub use folder::data_folder;
 pub use reads::{JobList, Place};
 
 use hot::{Hot, Known};
@@ -181,8 +183,19 @@ impl StoreError {
 impl Store {
     /// Opens the SQLite database in this folder, making it when there is none.
     pub fn sqlite(dir: &std::path::Path, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        Self::sqlite_synchronous(dir, policy, clock, sqlite::SYNCHRONOUS)
+    }
+
+    /// The same with another `PRAGMA synchronous`: for the test that shows what would be lost.
+    #[doc(hidden)]
+    pub fn sqlite_synchronous(
+        dir: &std::path::Path,
+        policy: Policy,
+        clock: Clock,
+        synchronous: &str,
+    ) -> Result<Self, StoreError> {
         let hot = Arc::new(Hot::default());
-        let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone(), Arc::clone(&hot))?);
+        let backend = Arc::new(sqlite::Sqlite::open(dir, policy, clock.clone(), Arc::clone(&hot), synchronous)?);
         Ok(Self { backend, clock, hot })
     }
 

@@ -1,8 +1,8 @@
 //! A real exchange for a test: its data, its server processes, and the `clawrk` commands around it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -13,6 +13,8 @@ pub(crate) struct Exchange {
     /// Holds the SQLite database, and everything else that commands write.
     folder: TempDir,
     database_url: Option<String>,
+    /// More of its commands' environment.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 /// A server process; killed when dropped.
@@ -31,7 +33,7 @@ pub(crate) struct User {
 impl Exchange {
     /// An empty one on SQLite.
     pub(crate) fn sqlite() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), database_url: None }
+        Self { folder: tempfile::tempdir().unwrap(), database_url: None, variables: Vec::new() }
     }
 
     /// An empty one on a database of its own; none when the tests were given no server.
@@ -50,14 +52,28 @@ impl Exchange {
         let (made, _) = futures_util::future::join(create, connection).await;
         made.unwrap();
         let (base, _) = server.rsplit_once('/').expect("a URL names a database");
-        Some(Self { folder: tempfile::tempdir().unwrap(), database_url: Some(format!("{base}/{name}")) })
+        let (folder, database_url) = (tempfile::tempdir().unwrap(), Some(format!("{base}/{name}")));
+        Some(Self { folder, database_url, variables: Vec::new() })
+    }
+
+    /// The same with one more variable in the environment of every command.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name, value.into()));
+        self
     }
 
     /// A `clawrk` command with a clean environment: this exchange's settings, and nothing of whoever runs the tests.
     pub(crate) fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
-        command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
+        command.args(arguments);
+        self.prepare(command)
+    }
+
+    /// Gives any program the environment that a `clawrk` command has here.
+    pub(crate) fn prepare(&self, mut command: Command) -> Command {
+        command.env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("HOME", self.folder.path()).env("CLAWRK_LISTEN", "127.0.0.1:0");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         match &self.database_url {
             None => command.env("CLAWRK_DATA_DIR", self.data()),
             Some(url) => command
@@ -67,25 +83,19 @@ impl Exchange {
         command
     }
 
-    /// Where SQLite keeps its files.
+    /// The folder that everything of this exchange is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where SQLite keeps its files: in a folder that the first start has to make, too.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.path().join("exchange/data")
     }
 
     /// Starts a server and waits until it listens.
     pub(crate) fn serve(&self) -> Server {
-        let mut child = self.command(["serve"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        let url = loop {
-            let start = told.len();
-            assert!(log.read_line(&mut told).unwrap() > 0, "the server ended:\n{told}");
-            if let Some((_, rest)) = told[start..].split_once("listens on ") {
-                break rest.split([',', ' ']).next().unwrap().to_owned();
-            }
-        };
-        let log = Some(std::thread::spawn(move || rest_of(log, told)));
-        Server { url, child, log }
+        Server::start(self.command(["serve"]))
     }
 
     /// Makes a user with that much in the wallet, beside a running server or before there is one.
@@ -109,6 +119,22 @@ impl Exchange {
 }
 
 impl Server {
+    /// Starts a program that serves, and waits until it says where it listens.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        let url = loop {
+            let start = told.len();
+            assert!(log.read_line(&mut told).unwrap() > 0, "the server ended:\n{told}");
+            if let Some((_, rest)) = told[start..].split_once("listens on ") {
+                break rest.split([',', ' ']).next().unwrap().to_owned();
+            }
+        };
+        let log = Some(std::thread::spawn(move || rest_of(log, told)));
+        Self { url, child, log }
+    }
+
     /// A command for this user at this server.
     pub(crate) fn command(&self, exchange: &Exchange, user: &User, arguments: &[&str]) -> Command {
         let mut command = exchange.command(arguments);
@@ -164,6 +190,6 @@ fn rest_of(mut log: BufReader<ChildStderr>, mut told: String) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "which server the tests run on comes from the environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -7,5 +7,6 @@
 
 mod crash;
 mod exchange;
+mod powercut;
 mod smoke;
 mod transcripts;

@@ -3,8 +3,8 @@
 mod reader;
 mod writer;
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +27,9 @@ const CHECKPOINT_PAGES: i64 = 16_384;
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
 
+/// When SQLite syncs: at every commit.
+pub(crate) const SYNCHRONOUS: &str = "FULL";
+
 pub(crate) struct Sqlite {
     writer: writer::Writer,
     readers: Arc<reader::Readers>,
@@ -34,13 +37,19 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(dir: &Path, policy: Policy, clock: Clock, hot: Arc<Hot>) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        dir: &Path,
+        policy: Policy,
+        clock: Clock,
+        hot: Arc<Hot>,
+        synchronous: &str,
+    ) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         let file = |source| StoreError::File { path: path.display().to_string(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file)?;
+        crate::data_folder(dir).map_err(file)?;
         restrict(&path).map_err(file)?;
         let mut connection = Connection::open(&path)?;
-        configure(&connection)?;
+        configure(&connection, synchronous)?;
         migrate(&mut connection, dir)?;
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
@@ -87,17 +96,17 @@ fn restrict(path: &Path) -> std::io::Result<()> {
 }
 
 /// What was acknowledged must survive a power cut: write-ahead log, synced at every commit. Anything less is refused.
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", -64 * 1024)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let sync: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-    if mode != "wal" || sync != 2 {
+    if mode != "wal" || synchronous == SYNCHRONOUS && sync != 2 {
         return Err(StoreError::Unsafe(format!(
             "SQLite runs with journal_mode={mode} and synchronous={sync} here, which could lose acknowledged payments \
              at a power cut: put the data folder on a local file system"
@@ -112,7 +121,9 @@ fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
     let file = |source| StoreError::File { path: path.display().to_string(), source };
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(file)?;
     lock.lock().map_err(file)?;
-    embedded::migrations::runner().run(connection)?;
+    // Grouped: otherwise a migration and the note that it was made are two transactions, and whoever is cut off
+    // between them finds the tables there and tries to make them again.
+    embedded::migrations::runner().set_grouped(true).run(connection)?;
     Ok(())
 }
 
