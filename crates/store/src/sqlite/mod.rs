@@ -21,8 +21,8 @@ mod embedded {
 }
 
 /// Pages in the log before they are copied into the database: enough for a page that is written again and again to be
-/// copied once, few enough (64 MiB) to be read in no time after a crash.
-const CHECKPOINT_PAGES: i64 = 16_384;
+/// copied once, few enough (64 MiB) to be read in no time after a crash. Tests come by often.
+const CHECKPOINT_PAGES: i64 = if cfg!(debug_assertions) { 500 } else { 16_384 };
 
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
