@@ -1,9 +1,10 @@
-//! What we are compared with: a bare axum server that answers JSON from memory, and a writer with one commit per
-//! transaction.
+//! What we are compared with: a bare axum server that answers JSON from memory, a writer with one commit per
+//! transaction, and BullMQ where it can be had.
 
 use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::header;
@@ -14,6 +15,52 @@ use tokio::net::TcpListener;
 /// An agents list as ours answers it, and nothing else: no keys, no headers, no limits, no logs.
 const AGENTS: &str = r#"[{"id":"01941f29-7c00-7000-8000-000000000000","owner_id":"01941f29-7c00-7000-8000-000000000001",
 "name":"default","personality":null,"avatar_url":null,"is_default":true,"created_at":"2025-01-01T00:00:00.000Z"}]"#;
+
+/// BullMQ's cycle of three steps, so many a second; none where Redis, Node or npm is not there.
+pub(crate) fn bullmq(seconds: u64) -> Option<f64> {
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
+    if !["redis-server", "redis-cli", "node", "npm"].into_iter().all(there) {
+        return None;
+    }
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bullmq");
+    std::fs::create_dir_all(&package).expect("a folder can be made");
+    if !package.join("node_modules/bullmq").exists() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "bullmq@5"]).current_dir(&package);
+        npm.status().ok().filter(ExitStatus::success)?;
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free");
+    let port = port.port().to_string();
+    let mut redis = Command::new("redis-server");
+    redis.args([
+        "--port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
+    ]);
+    let mut redis = redis.arg("--dir").arg(folder.path()).stdout(Stdio::null()).spawn().ok()?;
+    let ready =
+        || Command::new("redis-cli").args(["-p", &port, "ping"]).output().is_ok_and(|said| said.stdout == b"PONG\n");
+    let began = Instant::now();
+    while !ready() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::yield_now();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/exchange/bullmq.mjs");
+    let cycles = Command::new("node")
+        .arg(script)
+        .args([port.as_str(), &seconds.to_string()])
+        .env("BULLMQ_FROM", package.join("package.json"))
+        .output();
+    redis.kill().and_then(|()| redis.wait()).map(|_| ()).unwrap_or_default();
+    String::from_utf8(cycles.ok()?.stdout).ok()?.trim().parse().ok()
+}
 
 /// Serves until it is killed; prints its address first.
 pub(crate) async fn serve() {

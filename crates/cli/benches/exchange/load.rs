@@ -1,7 +1,6 @@
 //! Servers as processes of their own, and clients that keep them busy.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::place::Place;
+
 /// A server process; killed when dropped.
 pub(crate) struct Server {
     /// Such as `127.0.0.1:40000`.
@@ -21,11 +22,28 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Our own, on the data in this folder.
-    pub(crate) fn ours(folder: &Path) -> Self {
+    /// Our own, on the data in this place; limits are kept count of, and never reached.
+    pub(crate) fn ours(place: &Place) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit-per-minute", "100000000"]);
+        match place {
+            Place::Folder(folder) => command.arg("--data-dir").arg(folder.path()),
+            Place::Database(database) => command.args([
+                "--database-url",
+                &database.url,
+                "--secret-key",
+                "a secret for the benchmark, long enough",
+            ]),
+        };
         Self::start(command)
+    }
+
+    /// What the process keeps in memory now, in MiB.
+    pub(crate) fn resident_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<f64>().ok());
+        kib.unwrap_or(f64::NAN) / 1024.0
     }
 
     /// The bare one.

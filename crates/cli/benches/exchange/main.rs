@@ -6,7 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "a load generator reads the clock and starts its clients itself")]
 
 mod anchor;
+mod growth;
 mod load;
+mod place;
 mod rows;
 
 use std::io::IsTerminal;
@@ -32,7 +34,9 @@ fn main() {
     if let Some("--serve-anchor") = arguments.first().map(String::as_str) {
         return runtime.block_on(anchor::serve());
     }
-    let wanted = |row: &str| arguments.is_empty() || arguments.iter().any(|argument| row.contains(argument.as_str()));
+    // A name stands for its row, or for all rows that begin with it.
+    let wanted =
+        |row: &str| arguments.is_empty() || arguments.iter().any(|argument| row.starts_with(argument.as_str()));
     let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING).set_header(["what", "ours/s", "p99 ms", "anchor", "anchor/s", "ratio", "aim"]);
     let progress = |text: &str| {
@@ -45,7 +49,13 @@ fn main() {
             continue;
         }
         progress(name);
-        let found = runtime.block_on(row());
+        let found = match runtime.block_on(row()) {
+            Ok(found) => found,
+            Err(why) => {
+                println!("{name} is {why}");
+                continue;
+            }
+        };
         let (anchor, anchors) = found.anchor;
         table.add_row([
             found.what.to_owned(),
@@ -62,5 +72,15 @@ fn main() {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{table}");
+    if !table.is_empty() {
+        println!("{table}");
+    }
+    if wanted("growth") {
+        progress("growth");
+        println!("\n{}", runtime.block_on(growth::table()));
+    }
+    if wanted("open-jobs") {
+        progress("open-jobs");
+        println!("\n{}", runtime.block_on(growth::open_jobs()));
+    }
 }
