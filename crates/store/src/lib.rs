@@ -26,6 +26,7 @@ use clawrk_domain::{Answer, Command, Job, Lease, Policy, Rejection, UserId};
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use reads::{JobList, Place};
+pub use sqlite::backup;
 
 use hot::{Hot, Known};
 use value::{Row, Value};

@@ -1,9 +1,10 @@
 //! SQLite inside the process: one writer that commits many commands at once, and readers beside it.
 
+pub mod backup;
 mod reader;
 mod writer;
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,9 @@ mod embedded {
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
 
+/// The name of the file that is locked while the database is opened.
+const LOCK: &str = "clawrk.lock";
+
 pub(crate) struct Sqlite {
     writer: writer::Writer,
     readers: Arc<reader::Readers>,
@@ -34,10 +38,12 @@ impl Sqlite {
         let path = dir.join(FILE);
         let file = |source| StoreError::File { path: path.display().to_string(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file)?;
+        let alone = alone(dir)?;
         restrict(&path).map_err(file)?;
         let mut connection = Connection::open(&path)?;
         configure(&connection)?;
-        migrate(&mut connection, dir)?;
+        embedded::migrations::runner().run(&mut connection)?;
+        drop(alone);
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
             writer: writer::Writer::start(connection, policy, clock, hot, Arc::clone(&observer)),
@@ -101,14 +107,14 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Brings the schema up to date, one process at a time.
-fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("clawrk.lock");
+/// One process at a time opens the database, brings its schema up to date, or puts another one in its place: whoever
+/// has the result keeps the others waiting.
+fn alone(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
     let file = |source| StoreError::File { path: path.display().to_string(), source };
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(file)?;
     lock.lock().map_err(file)?;
-    embedded::migrations::runner().run(connection)?;
-    Ok(())
+    Ok(lock)
 }
 
 fn read_only(path: &Path) -> Result<Connection, StoreError> {
