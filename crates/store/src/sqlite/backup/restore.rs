@@ -13,7 +13,8 @@
 //! the new database would be written into it. SQLite folds only when no other program has the database open, so the
 //! fold is also the proof that nobody goes on writing to what is replaced; the lock that it takes is held until the
 //! swap is done. The second name is a hard link, so the first is never without a file: a server that starts between
-//! two phases never takes the folder for a new one.
+//! two phases never takes the folder for a new one. Killed after `keep`, the old database has two names until the next
+//! restore, which takes the second one away.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -176,3 +177,6 @@ fn belong(dir: &Path, copy: &File) -> Result<(), BackupError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
