@@ -31,7 +31,8 @@ pub(super) const RESTORE_EXAMPLES: &str = "Examples:
   clawrk admin restore /var/backups/clawrk.db --force
 
 With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's
-moment: keys revoked since then work again, and timers that ran out meanwhile fire at the next start.";
+moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that
+was used since then is a new one, and timers that ran out meanwhile fire at the next start.";
 
 /// Shorter work needs no sign that it goes on.
 const LONG: Duration = Duration::from_secs(1);
@@ -150,8 +151,8 @@ fn show_restored(
         out.note("What was there is kept under the name above; `clawrk admin restore` takes it, too.");
     }
     out.note(
-        "All is as it was at the backup's moment: idempotency keys, and API keys that were revoked since then work \
-         again. Timers that ran out meanwhile fire at the next start.",
+        "All is as it was at the backup's moment: what happened since then is gone, API keys that were revoked since \
+         then work again, and timers that ran out meanwhile fire at the next start.",
     );
     if fit == SecretFit::Missing {
         out.note(&format!(
@@ -259,8 +260,12 @@ fn said(error: BackupError, config: &Config) -> Failure {
             "older",
             Some("back it up with the version that serves it, or start this version's server on it first"),
         ),
-        BackupError::Damaged { .. } => failed("damaged", Some("an older backup may be whole")),
-        BackupError::Broken { .. } => failed("books_broken", Some("an older backup may be sound")),
+        BackupError::Damaged { .. } => {
+            failed("damaged", Some("a backup from before may be whole: restore checks it first"))
+        }
+        BackupError::Broken { .. } => {
+            failed("books_broken", Some("a backup from before may be sound: restore checks it first"))
+        }
         BackupError::InUse(_) => failed("in_use", Some("let it end, then try again")),
         BackupError::Unopenable { .. } | BackupError::Leftover(_) => (Exit::Failed, "in_the_way", Some(aside(config))),
         BackupError::Stopped => failed("stopped", None),

@@ -35,7 +35,8 @@ fn an_exchange_is_backed_up_and_put_back() {
     let another = story.exchange.data().with_file_name("fresh").join("secret_key");
     std::fs::write(another, "another secret, which is long enough too").unwrap();
     story.play("operator $ admin restore one.db --data-dir fresh --force");
-    story.play("operator $ admin restore one.db --data-dir fresh --force --secret-key 'a third one, long enough too'");
+    story.play("operator $ admin restore one.db --data-dir fresh --force --secret-key 'a third secret, which is long enough too'");
+    assert!(!story.exchange.data().with_file_name("fresh").join("clawrk.db.partial").exists());
     let taken = std::fs::read_to_string(story.exchange.data().with_file_name("taken.db")).unwrap();
     assert_eq!(taken, "something of mine");
     assert_told!(story.told());
