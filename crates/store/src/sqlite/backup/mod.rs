@@ -4,8 +4,8 @@
 //! moment for as long as it reads, and no writer waits for it: the copy is of the moment when the transaction began,
 //! whatever is committed meanwhile; only the log cannot be begun anew until it ends. Without the transaction, SQLite's
 //! backup would begin again at every commit of another process, and under load never end. `VACUUM INTO` has a moment
-//! too, but writes every row and index anew: many times the work, on the machine of a running server, and it cannot
-//! tell how far it is.
+//! too, but takes half as long again, writing every row and index anew, and it cannot tell how far it is or let the disk
+//! breathe between two steps.
 //!
 //! What was copied is checked before it counts (`check.rs`). A backup is in rollback mode, so that it is one file,
 //! and can be read where nothing can be written. Putting one back is in `restore.rs`.

@@ -201,3 +201,24 @@ fn files_belong_to_the_owner_of_the_folder() {
         assert_eq!(owner(&dir.path().join(name)), owner(dir.path()), "{name}");
     }
 }
+
+#[test]
+fn nobody_opens_a_database_while_another_is_put_in_its_place() {
+    let dir = exchange(&["old"]);
+    let (target, path) = (tempfile::tempdir().unwrap(), dir.path().to_owned());
+    let file = target.path().join("backup.db");
+    let putting_in_place = alone(&path).unwrap();
+    let (done, opened) = std::sync::mpsc::channel();
+    let (also_done, also_path) = (done.clone(), path.clone());
+    let server = std::thread::spawn(move || {
+        done.send(Store::sqlite(&path, clawrk_domain::Policy::default(), Clock::manual(NOW)).is_ok()).unwrap();
+    });
+    let backup = std::thread::spawn(move || {
+        also_done.send(back_up(&also_path, &file, false, &Clock::manual(NOW), &Arc::default()).is_ok()).unwrap();
+    });
+    assert!(opened.recv_timeout(std::time::Duration::from_millis(200)).is_err(), "both wait");
+    drop(putting_in_place);
+    assert_eq!((opened.recv(), opened.recv()), (Ok(true), Ok(true)));
+    server.join().unwrap();
+    backup.join().unwrap();
+}
