@@ -70,16 +70,25 @@ impl Restore {
 
     /// Puts it in the database's place; the name under which what was there is kept, if there was an exchange.
     pub fn finish(self, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
+        self.carry_out(now, |_| {})
+    }
+
+    /// Tells of every phase that is over.
+    fn carry_out(self, now: Timestamp, passed: impl Fn(&str)) -> Result<Option<PathBuf>, BackupError> {
         let Self { dir, partial, replace, .. } = self;
         let database = dir.join(FILE);
         let _alone = alone(&dir)?;
+        passed("claim");
         let old = replaces(&database, replace)?.then(|| fold(&database)).transpose()?;
+        passed("fold");
         belong(&dir, partial.file())?;
         let kept = old.is_some().then(|| keep(&database, now)).transpose()?;
+        passed("keep");
         if let Err(error) = partial.put_at(&database) {
             let_go_of_second_names(&database)?;
             return Err(error);
         }
+        passed("swap");
         Ok(kept)
     }
 }

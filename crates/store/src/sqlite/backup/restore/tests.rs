@@ -1,5 +1,7 @@
 //! The phases of a restore, each looked at as if the process were killed after it, and what is refused.
 
+use std::cell::RefCell;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -71,18 +73,20 @@ fn killed_between_any_two_phases_the_folder_opens_as_one_exchange() {
     let database = dir.path().join(FILE);
     assert!(std::fs::metadata(place::with_suffix(&database, "-wal")).unwrap().len() > 0, "the log holds the users");
 
-    let Restore { partial, .. } = Restore::prepare(&file, dir.path(), true, &Arc::default()).unwrap();
+    let restore = Restore::prepare(&file, dir.path(), true, &Arc::default()).unwrap();
     assert_eq!(opens(dir.path()), ["old", "older"], "prepare");
-    let old = fold(&database).unwrap();
-    assert_eq!(opens(dir.path()), ["old", "older"], "fold");
-    assert_eq!(names(dir.path()), ["clawrk.db", "clawrk.db.partial"], "no log is left for the new database");
-    let kept = keep(&database, NOW).unwrap();
-    assert_eq!(opens(dir.path()), ["old", "older"], "keep");
-    partial.put_at(&database).unwrap();
-    assert_eq!(opens(dir.path()), ["new"], "swap");
-    drop(old);
+    let opened = RefCell::new(Vec::new());
+    let kept = restore
+        .carry_out(NOW, |phase| {
+            let users = if phase == "swap" { &["new"][..] } else { &["old", "older"] };
+            assert_eq!(opens(dir.path()), users, "{phase}");
+            opened.borrow_mut().push(phase.to_owned());
+        })
+        .unwrap()
+        .unwrap();
+    assert_eq!(opened.take(), ["claim", "fold", "keep", "swap"]);
     assert_eq!(opens(dir.path()), ["new"], "settle");
-    assert_eq!(names(dir.path()), ["clawrk.db", "clawrk.db.replaced-20250101T000000"]);
+    assert_eq!(names(dir.path()), ["clawrk.db", "clawrk.db.replaced-20250101T000000"], "no log is left");
     assert_eq!(users(&kept), ["old", "older"], "what was replaced is kept whole");
 }
 
