@@ -1,5 +1,9 @@
 //! `admin`: what whoever runs the exchange does, at its own machine, also beside a running server.
 
+mod backup;
+
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use clawrk_domain::action::NewUser;
@@ -36,6 +40,12 @@ enum AdminCommand {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Copy the exchange to a file, beside its running server
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(backup::BackupArgs),
+    /// Put a backup in place; the server has to be stopped
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(backup::RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,7 +91,15 @@ pub(crate) struct Report {
 
 /// Carries out the operator's command and shows what it found.
 pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
-    let report = carry_out(args, out).await?;
+    let report = match &args.command {
+        AdminCommand::Backup(args) => return backup::back_up(args, out).await,
+        AdminCommand::Restore(args) => return backup::restore(args, out).await,
+        AdminCommand::User(command) => user(command, out).await?,
+        AdminCommand::Audit { settings } => {
+            let audit = open(settings, None).await?.audit().await;
+            audited(&audit.context("the audit could not be made")?)
+        }
+    };
     if out.is_json() {
         out.document(&report.document);
     } else {
@@ -90,19 +108,15 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books do not balance.")) }
 }
 
-async fn carry_out(args: &AdminArgs, out: &Output) -> Result<Report, Failure> {
-    Ok(match &args.command {
-        AdminCommand::User(UserCommand::Create { name, email, grant_cents, admin, settings }) => {
+async fn user(command: &UserCommand, out: &Output) -> Result<Report, Failure> {
+    Ok(match command {
+        UserCommand::Create { name, email, grant_cents, admin, settings } => {
             let store = open(settings, Some(out)).await?;
             create(store, name, email.as_deref(), *grant_cents, *admin).await?
         }
-        AdminCommand::User(UserCommand::Grant { user, amount_cents, settings }) => {
+        UserCommand::Grant { user, amount_cents, settings } => {
             let store = open(settings, None).await?;
             grant(store, user, Cents(*amount_cents)).await?
-        }
-        AdminCommand::Audit { settings } => {
-            let audit = open(settings, None).await?.audit().await;
-            audited(&audit.context("the audit could not be made")?)
         }
     })
 }
@@ -113,12 +127,17 @@ async fn open(settings: &SettingFlags, new: Option<&Output>) -> Result<Store, Fa
     let folder = &config.data_dir;
     if config.database_url.is_none() && !folder.join("clawrk.db").exists() {
         let Some(out) = new else {
-            let failure = Failure::usage(format!("There is no exchange in {}", folder.display()));
-            return Err(failure.hint("name its folder with --data-dir, or its PostgreSQL with --database-url"));
+            return Err(no_exchange(folder));
         };
         out.note(&format!("A new exchange begins in {}.", folder.display()));
     }
     Ok(open_store(&config).await.context("the database cannot be opened")?)
+}
+
+/// There is nothing to work on.
+fn no_exchange(folder: &Path) -> Failure {
+    let failure = Failure::usage(format!("There is no exchange in {}", folder.display()));
+    failure.hint("name its folder with --data-dir, or its PostgreSQL with --database-url")
 }
 
 async fn create(

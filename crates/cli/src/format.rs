@@ -106,6 +106,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     Ok(i64::from(count) * size)
 }
 
+/// Bytes in the largest unit of which there is one: `900 bytes`, `12.5 kB`, `3.2 GB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.iter().find(|(size, _)| bytes >= *size) {
+        Some((size, name)) => format!("{}.{} {name}", bytes / size, bytes % size * 10 / size),
+        None => count(bytes, "byte"),
+    }
+}
+
 /// `1 job`, `2 jobs`.
 pub(crate) fn count<N: Display + From<u8> + PartialEq>(number: N, noun: &str) -> String {
     if number == N::from(1) { format!("1 {noun}") } else { format!("{number} {noun}s") }
@@ -145,6 +154,15 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_one_digit_behind_the_point() {
+        let cases =
+            [(1, "1 byte"), (999, "999 bytes"), (1_000, "1.0 kB"), (1_999_999, "1.9 MB"), (7_250_000_000, "7.2 GB")];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
         }
     }
 

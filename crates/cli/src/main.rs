@@ -68,7 +68,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// See the whole story in a throwaway folder: jobs, agents, a refund, the proof of the books
     Demo(demo::DemoArgs),
-    /// Make users, give balance, prove the books
+    /// Make users, give balance, prove the books, back up and restore
     Admin(admin::AdminArgs),
     /// Print every setting of the server, its value, where that is from, and what it means
     Config(config::ConfigArgs),

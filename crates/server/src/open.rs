@@ -98,6 +98,28 @@ pub fn claim(config: &Config) -> Result<Option<File>, OpenError> {
     }
 }
 
+/// Whether a server with these settings could open what a database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretFit {
+    /// Its secret opens the seal, or there is none yet.
+    Opens,
+    /// Another secret than the database was set up with.
+    Other,
+    /// The database was set up with a secret, and none is given or in the data folder.
+    Missing,
+}
+
+/// Compares the secret that is given or in the data folder with a database's seal; makes none.
+pub fn secret_fit(config: &Config, seal: Option<&[u8]>) -> Result<SecretFit, OpenError> {
+    let Some(seal) = seal else { return Ok(SecretFit::Opens) };
+    let secret = match &config.secret_key {
+        Some(secret) => secret.clone(),
+        None if !config.data_dir.join("secret_key").exists() => return Ok(SecretFit::Missing),
+        None => secret_of(&config.data_dir, true)?,
+    };
+    Ok(if Vault::new(&secret).sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
+}
+
 /// The secret in the data folder; made there on the first start, for its owner's eyes only.
 fn secret_of(dir: &Path, set_up: bool) -> Result<String, OpenError> {
     let path = dir.join("secret_key");

@@ -184,7 +184,7 @@ const RULES: [Rule; 17] = [
 ];
 
 /// All queries of an audit: the totals, then the rules.
-static QUERIES: [&str; RULES.len() + 1] = {
+pub(crate) static QUERIES: [&str; RULES.len() + 1] = {
     let mut queries = [TOTALS; RULES.len() + 1];
     let mut at = 0;
     while at < RULES.len() {
@@ -197,23 +197,27 @@ static QUERIES: [&str; RULES.len() + 1] = {
 impl Store {
     /// Proves the books, or names the first offender.
     pub async fn audit(&self) -> Result<Audit, StoreError> {
-        let answers = self.backend.snapshot(&QUERIES).await?;
-        let totals = answers.first().and_then(|rows| rows.first());
-        let mut audit = read(totals.ok_or_else(|| StoreError::Corrupt("no totals".to_owned()))?)?;
-        let broken = RULES.iter().zip(&answers[1..]).find_map(|(rule, rows)| Some((rule, rows.first()?)));
-        if let Some((rule, row)) = broken {
-            let detail = if rule.counts {
-                format!("{} has {}, should have {}", row.named(0)?, row.int(1)?, row.int(2)?)
-            } else {
-                format!("{} has {}, should have {}", row.named(0)?, row.cents(1)?, row.cents(2)?)
-            };
-            audit.offence = Some(Offence { rule: rule.says, detail });
-        } else if audit.sum() != Cents::ZERO {
-            let detail = format!("the sum is {}", audit.sum());
-            audit.offence = Some(Offence { rule: "all accounts sum to zero", detail });
-        }
-        Ok(audit)
+        judge(&self.backend.snapshot(&QUERIES).await?)
     }
+}
+
+/// What the answers to [`QUERIES`], all from one moment, prove.
+pub(crate) fn judge(answers: &[Vec<Row>]) -> Result<Audit, StoreError> {
+    let totals = answers.first().and_then(|rows| rows.first());
+    let mut audit = read(totals.ok_or_else(|| StoreError::Corrupt("no totals".to_owned()))?)?;
+    let broken = RULES.iter().zip(&answers[1..]).find_map(|(rule, rows)| Some((rule, rows.first()?)));
+    if let Some((rule, row)) = broken {
+        let detail = if rule.counts {
+            format!("{} has {}, should have {}", row.named(0)?, row.int(1)?, row.int(2)?)
+        } else {
+            format!("{} has {}, should have {}", row.named(0)?, row.cents(1)?, row.cents(2)?)
+        };
+        audit.offence = Some(Offence { rule: rule.says, detail });
+    } else if audit.sum() != Cents::ZERO {
+        let detail = format!("the sum is {}", audit.sum());
+        audit.offence = Some(Offence { rule: "all accounts sum to zero", detail });
+    }
+    Ok(audit)
 }
 
 fn read(row: &Row) -> Result<Audit, StoreError> {

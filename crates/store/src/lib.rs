@@ -28,6 +28,7 @@ pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
 pub use reads::{JobList, Place};
+pub use sqlite::backup;
 
 use hot::{Hot, Known};
 use value::{Row, Value};

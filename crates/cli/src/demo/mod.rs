@@ -126,7 +126,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Ctrl-C, a polite kill, or the terminal that was closed.
-async fn asked_to_stop() -> Result<(), Failure> {
+pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
     let listen = |kind| signal(kind).context("signals cannot be waited for");
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
     let mut signals = kinds.into_iter().map(listen).collect::<Result<Vec<_>, _>>()?;

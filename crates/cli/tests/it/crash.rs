@@ -21,10 +21,10 @@ const GRANT: i64 = 10_000_000;
 const LOAD: usize = 40;
 
 /// Everyone who puts the exchange under load, and what it acknowledged to them.
-struct Load {
+pub(crate) struct Load {
     client: Client,
-    senders: Vec<User>,
-    agents: Vec<User>,
+    pub(crate) senders: Vec<User>,
+    pub(crate) agents: Vec<User>,
     /// The last status that was acknowledged, by job.
     acknowledged: BTreeMap<String, Status>,
     /// Idempotency keys of postings that nobody answered, by sender.
@@ -34,7 +34,7 @@ struct Load {
 
 /// In the order of a job's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Status {
+pub(crate) enum Status {
     Queued,
     Held,
     Accepted,
@@ -69,7 +69,7 @@ async fn survives(exchange: Exchange, nodes: usize) {
 }
 
 impl Load {
-    fn new(exchange: &Exchange) -> Self {
+    pub(crate) fn new(exchange: &Exchange) -> Self {
         // Another test of this process may have done it before.
         rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
         Self {
@@ -142,7 +142,7 @@ impl Load {
     }
 
     /// Pulls, accepts and submits; what was acknowledged.
-    async fn work(&self, user: &User, url: &str, over: &AtomicBool) -> Vec<(String, Status)> {
+    pub(crate) async fn work(&self, user: &User, url: &str, over: &AtomicBool) -> Vec<(String, Status)> {
         let mut acknowledged = Vec::new();
         while !over.load(Ordering::Relaxed) {
             let Some(job) = self.ask(url, user, "jobs/pull", json!({"wait_seconds": 1}), None).await else { continue };
@@ -193,18 +193,18 @@ impl Load {
     }
 
     /// The id of the posted job, when it was acknowledged.
-    async fn post(&self, url: &str, user: &User, key: &str) -> Option<String> {
+    pub(crate) async fn post(&self, url: &str, user: &User, key: &str) -> Option<String> {
         let body = json!({"prompt": "count to ten", "title": "Count", "description": "to ten", "criteria": [],
             "requirements": null, "price_cents": PRICE, "time_limit_seconds": 600, "confirmed": true});
         let job = self.ask(url, user, "jobs/run", body, Some(key)).await?;
         Some(job["id"].as_str().unwrap().to_owned())
     }
 
-    async fn act(&self, url: &str, user: &User, job: &str, action: &str, body: Value) -> Option<Value> {
+    pub(crate) async fn act(&self, url: &str, user: &User, job: &str, action: &str, body: Value) -> Option<Value> {
         self.ask(url, user, &format!("jobs/{job}/{action}"), body, None).await
     }
 
-    async fn get(&self, url: &str, user: &User, path: &str) -> Option<Value> {
+    pub(crate) async fn get(&self, url: &str, user: &User, path: &str) -> Option<Value> {
         let request = self.client.get(format!("{url}/api/{path}")).bearer_auth(&user.key);
         request.send().await.ok()?.error_for_status().unwrap().json().await.ok()
     }
@@ -226,7 +226,7 @@ impl Load {
     }
 }
 
-fn status(job: &Value) -> Status {
+pub(crate) fn status(job: &Value) -> Status {
     match job["status"].as_str().unwrap() {
         "queued" => Status::Queued,
         "held" => Status::Held,

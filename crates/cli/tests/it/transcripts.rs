@@ -13,6 +13,7 @@ macro_rules! assert_told {
     };
 }
 
+mod backup;
 mod output;
 
 use std::collections::BTreeMap;
@@ -40,11 +41,13 @@ struct Seen {
 }
 
 /// What stands for what differs between runs and has a form of its own; as wide as it, where a column may follow.
-const FORMS: [(&str, &str); 10] = [
+const FORMS: [(&str, &str); 12] = [
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC", "YYYY-MM-DD HH:MM UTC"),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} UTC", "YYYY-MM-DD HH:MM:SS UTC"),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", "YYYY-MM-DDTHH:MM:SS.mmmZ"),
     (r"(?m)^[0-9]{2}:[0-9]{2}:[0-9]{2}  ", "HH:MM:SS  "),
+    (r"replaced-[0-9]{8}T[0-9]{6}", "replaced-YYYYMMDDTHHMMSS"),
+    (r"[0-9]+\.[0-9] kB", "SOME kB"),
     // On a busy machine a moment is longer.
     (r"\b[0-9]{2} s ago|\b[0-9] s ago ?", "just now"),
     (r"ends in [0-9]+ (s|min|h)( [0-9]+ (s|min))?", "ends in SOME TIME"),
@@ -139,6 +142,7 @@ impl Transcript {
     /// The story, the same in every run.
     fn told(self) -> String {
         let text = self.text.replace(&self.server.url, "http://SERVER");
+        let text = text.replace(self.exchange.data().to_str().unwrap(), "DATA");
         let text = self.named().into_iter().fold(text, |text, (name, id)| {
             // Where a column follows, it stays in its place.
             text.replace(&format!("{id}  "), &format!("{name:<0$}  ", id.len())).replace(&id, &name)

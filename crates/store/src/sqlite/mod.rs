@@ -1,9 +1,10 @@
 //! SQLite inside the process: one writer that commits many commands at once, and readers beside it.
 
+pub mod backup;
 mod reader;
 mod writer;
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,9 @@ const CHECKPOINT_PAGES: i64 = if cfg!(debug_assertions) { 500 } else { 16_384 };
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
 
+/// The name of the file that is locked while the database is opened.
+const LOCK: &str = "clawrk.lock";
+
 /// When SQLite syncs: at every commit.
 pub(crate) const SYNCHRONOUS: &str = "FULL";
 
@@ -47,10 +51,14 @@ impl Sqlite {
         let path = dir.join(FILE);
         let file = |source| StoreError::File { path: path.display().to_string(), source };
         crate::data_folder(dir).map_err(file)?;
+        let alone = alone(dir)?;
         restrict(&path).map_err(file)?;
         let mut connection = Connection::open(&path)?;
         configure(&connection, synchronous)?;
-        migrate(&mut connection, dir)?;
+        // Grouped: otherwise a migration and the note that it was made are two transactions, and whoever is cut off
+        // between them finds the tables there and tries to make them again.
+        embedded::migrations::runner().set_grouped(true).run(&mut connection)?;
+        drop(alone);
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
             writer: writer::Writer::start(connection, policy, clock, hot, Arc::clone(&observer)),
@@ -115,16 +123,14 @@ fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Brings the schema up to date, one process at a time.
-fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("clawrk.lock");
+/// One process at a time opens the database, brings its schema up to date, or puts another one in its place: whoever
+/// has the result keeps the others waiting.
+fn alone(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
     let file = |source| StoreError::File { path: path.display().to_string(), source };
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(file)?;
     lock.lock().map_err(file)?;
-    // Grouped: otherwise a migration and the note that it was made are two transactions, and whoever is cut off
-    // between them finds the tables there and tries to make them again.
-    embedded::migrations::runner().set_grouped(true).run(connection)?;
-    Ok(())
+    Ok(lock)
 }
 
 fn read_only(path: &Path) -> Result<Connection, StoreError> {

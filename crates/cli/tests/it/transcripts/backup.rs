@@ -1,0 +1,56 @@
+//! Backups and restores as an operator reads them, most of all where they are refused.
+
+use super::{FORMS, Transcript};
+use crate::exchange::Exchange;
+
+#[test]
+fn an_exchange_is_backed_up_and_put_back() {
+    let mut story = Transcript::of(&[("ada", 2000), ("bob", 0)]);
+    story.file("notes.txt", "no database");
+    story.file("taken.db", "something of mine");
+    std::fs::create_dir(story.exchange.data().with_file_name("folder")).unwrap();
+    story.play(
+        "ada $ run 'Count to ten' --price 500 -y
+        operator $ admin backup
+        operator $ admin backup one.db --data-dir elsewhere
+        operator $ admin backup taken.db
+        operator $ admin backup folder --force
+        operator $ admin backup nowhere/one.db
+        operator $ admin backup data/clawrk.db --force
+        operator $ admin backup data/secret_key --force
+        operator $ admin backup one.db
+        operator $ admin backup one.db --force
+        operator $ admin restore one.db
+        operator $ admin restore one.db --force
+        operator $ admin restore missing.db --data-dir fresh
+        operator $ admin restore folder --data-dir fresh
+        operator $ admin restore notes.txt --data-dir fresh
+        operator $ admin restore one.db --data-dir fresh
+        operator $ admin restore one.db --data-dir fresh
+        operator $ admin restore one.db --data-dir fresh --force
+        operator $ admin restore fresh/clawrk.db --data-dir fresh --force
+        operator $ serve --data-dir fresh
+        operator $ admin audit --data-dir fresh",
+    );
+    let another = story.exchange.data().with_file_name("fresh").join("secret_key");
+    std::fs::write(another, "another secret, which is long enough too").unwrap();
+    story.play("operator $ admin restore one.db --data-dir fresh --force");
+    story.play("operator $ admin restore one.db --data-dir fresh --force --secret-key 'a third secret, which is long enough too'");
+    assert!(!story.exchange.data().with_file_name("fresh").join("clawrk.db.partial").exists());
+    let taken = std::fs::read_to_string(story.exchange.data().with_file_name("taken.db")).unwrap();
+    assert_eq!(taken, "something of mine");
+    assert_told!(story.told());
+}
+
+#[test]
+fn postgresql_has_its_own_tools_for_this() {
+    let exchange = Exchange::sqlite();
+    let mut told = String::new();
+    for line in ["backup one.db", "restore one.db", "backup one.db --json"] {
+        let words = ["admin"].into_iter().chain(line.split(' ')).chain(["--database-url", "postgres://db/x"]);
+        let output = exchange.command(words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        told.push_str(&format!("$ clawrk admin {line}\n{said}[exit {}]\n\n", output.status.code().unwrap()));
+    }
+    assert_told!(told);
+}

@@ -1,0 +1,228 @@
+//! The phases of a restore, each looked at as if the process were killed after it, and what is refused.
+
+use std::cell::RefCell;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::sqlite::backup::back_up;
+use crate::{Clock, Store};
+
+const NOW: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
+
+/// A folder as a server leaves it that was killed: these users are in the log, not in the database.
+fn exchange(users: &[&str]) -> TempDir {
+    let (served, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::sqlite(served.path(), clawrk_domain::Policy::default(), Clock::manual(NOW)).unwrap();
+    let beside = Connection::open(served.path().join(FILE)).unwrap();
+    for user in users {
+        let sql = "INSERT INTO users (id, name, is_admin, created_at) VALUES (?1, ?1, 0, 0)";
+        beside.execute(sql, [user]).unwrap();
+        beside.execute("INSERT INTO wallets (user_id, balance_cents) VALUES (?1, 0)", [user]).unwrap();
+    }
+    copied(served.path(), left.path());
+    drop((store, beside));
+    left
+}
+
+/// What is in a folder at this instant is what a process leaves that is killed at it.
+fn copied(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The users of the exchange that opens from a copy of this folder.
+fn opens(dir: &Path) -> Vec<String> {
+    let killed = tempfile::tempdir().unwrap();
+    copied(dir, killed.path());
+    let store = Store::sqlite(killed.path(), clawrk_domain::Policy::default(), Clock::manual(NOW)).unwrap();
+    let users = users(&killed.path().join(FILE));
+    drop(store);
+    users
+}
+
+fn users(database: &Path) -> Vec<String> {
+    let connection = Connection::open(database).unwrap();
+    let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+    let mut users = connection.prepare("SELECT name FROM users ORDER BY name").unwrap();
+    users.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// A backup of an exchange with these users; the exchange may go.
+fn backup(users: &[&str], tampered: &str) -> (TempDir, PathBuf) {
+    let (dir, kept) = (exchange(users), tempfile::tempdir().unwrap());
+    let file = kept.path().join("backup.db");
+    back_up(dir.path(), &file, false, &Clock::manual(NOW), &Arc::default()).unwrap();
+    Connection::open(&file).unwrap().execute_batch(tampered).unwrap();
+    (kept, file)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = entries.filter(|name| name != LOCK).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn killed_between_any_two_phases_the_folder_opens_as_one_exchange() {
+    let (dir, (_kept, file)) = (exchange(&["old", "older"]), backup(&["new"], ""));
+    let database = dir.path().join(FILE);
+    assert!(std::fs::metadata(place::with_suffix(&database, "-wal")).unwrap().len() > 0, "the log holds the users");
+
+    let restore = Restore::prepare(&file, dir.path(), true, &Arc::default()).unwrap();
+    assert_eq!(opens(dir.path()), ["old", "older"], "prepare");
+    let opened = RefCell::new(Vec::new());
+    let kept = restore
+        .carry_out(NOW, |phase| {
+            let users = if phase == "swap" { &["new"][..] } else { &["old", "older"] };
+            assert_eq!(opens(dir.path()), users, "{phase}");
+            opened.borrow_mut().push(phase.to_owned());
+        })
+        .unwrap()
+        .unwrap();
+    assert_eq!(opened.take(), ["claim", "fold", "keep", "swap"]);
+    assert_eq!(opens(dir.path()), ["new"], "settle");
+    assert_eq!(names(dir.path()), ["clawrk.db", "clawrk.db.replaced-20250101T000000"], "no log is left");
+    assert_eq!(users(&kept), ["old", "older"], "what was replaced is kept whole");
+}
+
+#[test]
+fn a_restore_after_one_that_was_killed_finds_one_exchange_with_one_name() {
+    let (dir, (_kept, file)) = (exchange(&["old"]), backup(&["new"], ""));
+    let database = dir.path().join(FILE);
+    drop(fold(&database).unwrap());
+    keep(&database, NOW).unwrap();
+    std::fs::write(dir.path().join("clawrk.db.partial"), "half").unwrap();
+    let restore = Restore::prepare(&file, dir.path(), true, &Arc::default()).unwrap();
+    let kept = restore.finish(NOW).unwrap().unwrap();
+    assert_eq!(names(dir.path()), ["clawrk.db", "clawrk.db.replaced-20250101T000000"]);
+    assert_eq!((users(&database), users(&kept)), (vec!["new".to_owned()], vec!["old".to_owned()]));
+    // What was kept goes back the same way, and both are kept.
+    Restore::prepare(&kept, dir.path(), true, &Arc::default()).unwrap().finish(NOW).unwrap();
+    assert_eq!(users(&database), ["old"]);
+    assert_eq!(users(&dir.path().join("clawrk.db.replaced-20250101T000000-2")), ["new"]);
+}
+
+#[test]
+fn a_database_that_another_program_has_open_is_not_replaced() {
+    let (dir, (_kept, file)) = (exchange(&["old"]), backup(&["new"], ""));
+    let other = Store::sqlite(dir.path(), clawrk_domain::Policy::default(), Clock::manual(NOW)).unwrap();
+    let restore = Restore::prepare(&file, dir.path(), true, &Arc::default()).unwrap();
+    assert!(matches!(restore.finish(NOW), Err(BackupError::InUse(_))));
+    drop(other);
+    assert_eq!(opens(dir.path()), ["old"]);
+    assert_eq!(names(dir.path()).iter().filter(|name| name.contains(KEPT) || name.contains("partial")).count(), 0);
+}
+
+#[test]
+fn a_log_without_its_database_is_not_taken_for_the_new_ones() {
+    let (dir, (_kept, file)) = (exchange(&["old"]), backup(&["new"], ""));
+    std::fs::remove_file(dir.path().join(FILE)).unwrap();
+    for replace in [false, true] {
+        let refused = Restore::prepare(&file, dir.path(), replace, &Arc::default());
+        assert!(matches!(refused, Err(BackupError::Leftover(_))));
+    }
+    assert_eq!(names(dir.path()), ["clawrk.db-shm", "clawrk.db-wal"]);
+}
+
+#[test]
+fn what_is_not_a_sound_backup_of_this_program_is_refused_and_nothing_changes() {
+    let tampers = [
+        ("", "Ok"),
+        ("DROP TABLE refinery_schema_history", "it has no such tables"),
+        ("UPDATE refinery_schema_history SET checksum = '1'", "another history"),
+        ("INSERT INTO refinery_schema_history VALUES (9999, 'later', '', '1')", "a newer clawrk"),
+        ("DROP INDEX transfers_once", "it lacks the index transfers_once"),
+        (
+            "CREATE TRIGGER gift AFTER INSERT ON users BEGIN UPDATE wallets SET balance_cents = 9; END",
+            "it has the trigger gift",
+        ),
+        ("UPDATE wallets SET balance_cents = 9", "the books"),
+        ("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'transfers_by_user'", "is damaged"),
+    ];
+    for (tampered, reason) in tampers {
+        let (dir, (_kept, file)) = (exchange(&["old"]), backup(&["new"], tampered));
+        let before = names(dir.path());
+        let prepared = Restore::prepare(&file, dir.path(), true, &Arc::default());
+        let said = prepared.map_or_else(|error| error.to_string(), |_| "Ok".to_owned());
+        assert!(said.contains(reason), "{tampered}: {said}");
+        assert_eq!(names(dir.path()), before, "{tampered}");
+        assert_eq!(opens(dir.path()), ["old"], "{tampered}");
+    }
+}
+
+#[test]
+fn a_backup_with_a_bent_page_or_cut_short_is_refused() {
+    let (_kept, file) = backup(&["new"], "");
+    let sound = std::fs::read(&file).unwrap();
+    let mut bent = sound.clone();
+    bent[sound.len() - 4096..].fill(0x5a);
+    let cuts = [sound.len() - 4096, sound.len() / 2, 4096, 50, 0].map(|length| sound[..length].to_owned());
+    for broken in cuts.into_iter().chain([bent]) {
+        std::fs::write(&file, &broken).unwrap();
+        let dir = exchange(&["old"]);
+        let refused = Restore::prepare(&file, dir.path(), true, &Arc::default());
+        assert!(
+            matches!(refused, Err(BackupError::Damaged { .. } | BackupError::Foreign { .. })),
+            "{} bytes: {:?}",
+            broken.len(),
+            refused.err()
+        );
+        assert_eq!(opens(dir.path()), ["old"]);
+    }
+}
+
+#[test]
+fn what_is_asked_to_stop_leaves_nothing_behind() {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+        INSERT INTO events (job_id, n, at, kind, by_whom, status) SELECT 'x', i, 0, 'x', 'x', 'x' FROM n";
+    let (dir, (kept, file)) = (exchange(&["old"]), backup(&["new"], many));
+    let progress = Arc::new(Progress::default());
+    progress.stop();
+    let stopped = Restore::prepare(&file, dir.path(), true, &progress);
+    assert!(matches!(stopped, Err(BackupError::Stopped)));
+    let stopped = back_up(dir.path(), &kept.path().join("more.db"), false, &Clock::System, &progress);
+    assert!(matches!(stopped, Err(BackupError::Stopped)));
+    assert!(matches!(check::contents(&file, &progress), Err(BackupError::Stopped)), "also in the middle of a check");
+    assert_eq!(names(kept.path()), ["backup.db"]);
+    assert_eq!(opens(dir.path()), ["old"]);
+}
+
+#[test]
+fn files_belong_to_the_owner_of_the_folder() {
+    let (_kept, file) = backup(&["new"], "");
+    let dir = tempfile::tempdir().unwrap();
+    if std::fs::metadata(dir.path()).unwrap().uid() == 0 {
+        std::os::unix::fs::chown(dir.path(), Some(4711), Some(4712)).unwrap();
+    }
+    Restore::prepare(&file, dir.path(), false, &Arc::default()).unwrap().finish(NOW).unwrap();
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+    for name in [FILE, LOCK] {
+        assert_eq!(owner(&dir.path().join(name)), owner(dir.path()), "{name}");
+    }
+}
+
+#[test]
+fn nobody_opens_a_database_while_another_is_put_in_its_place() {
+    let dir = exchange(&["old"]);
+    let (target, path) = (tempfile::tempdir().unwrap(), dir.path().to_owned());
+    let file = target.path().join("backup.db");
+    let putting_in_place = alone(&path).unwrap();
+    let (done, opened) = std::sync::mpsc::channel();
+    let (also_done, also_path) = (done.clone(), path.clone());
+    let server = std::thread::spawn(move || {
+        done.send(Store::sqlite(&path, clawrk_domain::Policy::default(), Clock::manual(NOW)).is_ok()).unwrap();
+    });
+    let backup = std::thread::spawn(move || {
+        also_done.send(back_up(&also_path, &file, false, &Clock::manual(NOW), &Arc::default()).is_ok()).unwrap();
+    });
+    assert!(opened.recv_timeout(std::time::Duration::from_millis(200)).is_err(), "both wait");
+    drop(putting_in_place);
+    assert_eq!((opened.recv(), opened.recv()), (Ok(true), Ok(true)));
+    server.join().unwrap();
+    backup.join().unwrap();
+}
