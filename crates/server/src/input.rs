@@ -37,7 +37,7 @@ pub struct Input<T> {
 }
 
 /// An `Idempotency-Key` and what it stands for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Once {
     /// The key.
     pub key: String,
