@@ -300,11 +300,7 @@ impl Settings {
         }
         let secret_key = optional("secret_key");
         if secret_key.as_ref().is_some_and(|secret| secret.len() < SECRET_LENGTH) {
-            return Err(invalid(
-                "secret_key",
-                "at least 32 characters (openssl rand -hex 32 makes a good one)",
-                MASK,
-            ));
+            return Err(invalid("secret_key", "at least 32 characters (openssl rand -hex 32 makes a good one)", MASK));
         }
         let listen = self.text("listen");
         Ok(Config {

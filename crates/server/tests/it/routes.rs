@@ -43,9 +43,8 @@ pub fn operations() -> Vec<Operation> {
         for (method, operation) in methods.as_object().unwrap() {
             let schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
             let schema = schema.map(|name| &document["components"]["schemas"][name.rsplit('/').next().unwrap()]);
-            let fields = schema.map_or_else(Vec::new, |schema| {
-                schema["properties"].as_object().unwrap().keys().cloned().collect()
-            });
+            let fields = schema
+                .map_or_else(Vec::new, |schema| schema["properties"].as_object().unwrap().keys().cloned().collect());
             let parameters = operation["parameters"].as_array().into_iter().flatten();
             let query = parameters.filter(|parameter| parameter["in"] == "query");
             operations.push(Operation {
