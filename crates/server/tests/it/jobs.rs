@@ -215,7 +215,7 @@ async fn the_ledger_tells_every_movement_newest_first() {
     assert_eq!(ada.get("/api/wallet/balance?limit=2").await.expect(200)["ledger"].as_array().unwrap().len(), 2);
 }
 
-/// A rejection and a hold that runs out come before each attempt, and count for nothing.
+/// A rejection or a hold that runs out comes before each attempt, and counts for nothing.
 #[tokio::test]
 async fn any_three_failures_end_the_job_and_nothing_else_counts_as_one() {
     let app = TestApp::new().await;
@@ -224,15 +224,14 @@ async fn any_three_failures_end_the_job_and_nothing_else_counts_as_one() {
     for mix in 0..27 {
         let job = ada.job("hard", 5_00).await;
         for (attempt, way) in [ways[mix % 3], ways[mix / 3 % 3], ways[mix / 9]].into_iter().enumerate() {
-            for end in ["reject", "hold"] {
-                bob.act(&job, "claim").await.expect(200);
-                match end {
-                    "reject" => drop(bob.act(&job, "reject").await.expect(200)),
-                    _ => app.advance(30).await,
-                }
-                let shown = ada.get(&format!("/api/jobs/{job}")).await.expect(200);
-                assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("queued"), &json!(attempt)));
+            bob.act(&job, "claim").await.expect(200);
+            if (mix + attempt) % 2 == 0 {
+                bob.act(&job, "reject").await.expect(200);
+            } else {
+                app.advance(30).await;
             }
+            let shown = ada.get(&format!("/api/jobs/{job}")).await.expect(200);
+            assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("queued"), &json!(attempt)));
             match way {
                 "verdict" => {
                     bob.work(&job, "wrong").await.expect(200);
