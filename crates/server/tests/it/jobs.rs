@@ -219,7 +219,7 @@ async fn the_ledger_tells_every_movement_newest_first() {
 #[tokio::test]
 async fn any_three_failures_end_the_job_and_nothing_else_counts_as_one() {
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 200_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 20_000).await, app.user("bob", 0).await);
     let ways = ["verdict", "fail", "deadline"];
     for mix in 0..27 {
         let job = ada.job("hard", 5_00).await;
@@ -248,7 +248,7 @@ async fn any_three_failures_end_the_job_and_nothing_else_counts_as_one() {
             }
             let expected = if attempt == 2 { "failed" } else { "queued" };
             assert_eq!(ada.status(&job).await, expected, "mix {mix}, attempt {attempt}");
-            assert_eq!(ada.balance().await, if attempt == 2 { 200_00 } else { 195_00 });
+            assert_eq!(ada.balance().await, if attempt == 2 { 20_000 } else { 19_500 });
         }
         bob.act(&job, "claim").await.refused(400, "wrong_state");
     }

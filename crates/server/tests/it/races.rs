@@ -71,7 +71,7 @@ async fn each(user: &User, jobs: &[String], action: &str, body: Value) {
 async fn two_hundred_agents_hold_twenty_jobs_once_each() {
     let app = TestApp::new().await;
     let nodes = [&app, &app.node().await];
-    let ada = app.user("ada", 100_00).await;
+    let ada = app.user("ada", 10_000).await;
     let mut pulling = Vec::new();
     for name in ["bob", "cyd"] {
         let user = app.user(name, 0).await;
@@ -115,7 +115,7 @@ async fn at_a_holds_end_either_the_agent_has_the_job_or_the_queue() {
     for microseconds in [-1, 0, 1] {
         let app = TestApp::new().await;
         let nodes = [&app, &app.node().await];
-        let (ada, bob) = (app.user("ada", 200_00).await, app.user("bob", 0).await);
+        let (ada, bob) = (app.user("ada", 20_000).await, app.user("bob", 0).await);
         let jobs = held(&ada, &bob, 40).await;
         let end = hand(&app).load(Ordering::SeqCst) + 30_000_000;
         hand(&app).store(end - 1 + microseconds, Ordering::SeqCst);
@@ -163,7 +163,7 @@ async fn at_a_holds_end_either_the_agent_has_the_job_or_the_queue() {
 async fn of_two_submissions_at_once_the_acknowledged_one_is_kept() {
     let app = TestApp::new().await;
     let nodes = [&app, &app.node().await];
-    let (ada, bob) = (app.user("ada", 250_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 25_000).await, app.user("bob", 0).await);
     let jobs = held(&ada, &bob, 50).await;
     each(&bob, &jobs, "accept", json!({})).await;
     let mut race = Vec::new();
@@ -241,7 +241,7 @@ fn check_history(events: &Value) -> (usize, usize) {
 async fn all_moves_at_once(start: &'static str, seconds: i64) -> BTreeSet<String> {
     let app = TestApp::new().await;
     let nodes = [&app, &app.node().await];
-    let (ada, bob) = (app.user("ada", 200_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 20_000).await, app.user("bob", 0).await);
     let jobs = held(&ada, &bob, 24).await;
     if start != "held" {
         each(&bob, &jobs, "accept", json!({})).await;
@@ -304,7 +304,7 @@ async fn all_moves_at_once(start: &'static str, seconds: i64) -> BTreeSet<String
         ends.insert(status);
         (paid, refunded) = (paid + payouts, refunded + refunds);
     }
-    let (left, earned) = (200_00 - 5_00 * jobs.len() as i64 + 5_00 * refunded as i64, 3_50 * paid as i64);
+    let (left, earned) = (20_000 - 5_00 * jobs.len() as i64 + 5_00 * refunded as i64, 3_50 * paid as i64);
     assert_eq!((ada.balance().await, bob.balance().await), (left, earned));
     app.audit().await;
     ends

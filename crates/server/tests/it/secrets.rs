@@ -83,7 +83,7 @@ fn around<'a>(told: &'a str, text: &str) -> &'a str {
 async fn neither_log_nor_metrics_nor_refusals_tell_what_is_secret() {
     let log = captured();
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 100_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let made = ada.post("/api/keys", json!({"name": "laptop"})).await.expect(201);
     let made = ada.with_key(made["key"].as_str().unwrap());
     let (variable, prompt, output) = ("canary-of-a-variable", "canary-of-a-prompt", "canary-of-an-output");
@@ -213,5 +213,16 @@ async fn what_is_printed_of_the_settings_shows_no_secret() {
     tells_none("a refusal", &format!("{error} {error:?}"), &[("short secret", "canary-too-short")]);
     for text in told.into_iter().chain([LogFormat::Text, LogFormat::Json].map(|format| log.text(format))) {
         tells_none("what is printed", &text, &canaries);
+    }
+}
+
+#[test]
+fn a_canary_is_found_in_whatever_form_it_takes() {
+    let canary = "canary+of/a secret?";
+    for before in 0..7 {
+        let around = format!("{}{canary}, and more", "y".repeat(before));
+        for text in [STANDARD.encode(&around), URL_SAFE.encode(&around), hex::encode(&around), around.clone()] {
+            assert!(forms(canary).iter().any(|(_, form)| text.contains(form)), "{text}");
+        }
     }
 }

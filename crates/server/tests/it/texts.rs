@@ -108,7 +108,7 @@ fn is_name(text: &str) -> bool {
 async fn what_somebody_writes_comes_back_byte_for_byte_everywhere() {
     let log = captured();
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 1000_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 100_000).await, app.user("bob", 0).await);
     let texts = hostile();
     assert!(texts.len() >= 60);
     for text in &texts {
@@ -305,7 +305,7 @@ fn ada_s_agent(seen: &[Value]) -> &str {
 #[tokio::test]
 async fn sql_in_texts_is_text() {
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 1000_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 100_000).await, app.user("bob", 0).await);
     for text in injections() {
         let key = text.replace(|character: char| !character.is_ascii(), "x");
         let name: String = text.chars().take(limits::NAME).collect();
@@ -320,6 +320,6 @@ async fn sql_in_texts_is_text() {
         assert_eq!((&done["prompt"], &done["output_text"]), (&json!(text), &json!(text)));
         assert_eq!(done["verification"]["reasoning"], text.as_str());
     }
-    assert_eq!((ada.balance().await, ada.get("/api/agents").await.expect(200).as_array().unwrap().len()), (800_00, 1));
+    assert_eq!((ada.balance().await, ada.get("/api/agents").await.expect(200).as_array().unwrap().len()), (80_000, 1));
     app.audit().await;
 }
