@@ -99,11 +99,14 @@ impl fmt::Display for Source {
     }
 }
 
+/// What is shown of a secret.
+const MASK: &str = "********";
+
 /// A shorter secret could be guessed, in characters.
 const SECRET_LENGTH: usize = 32;
 
-/// What the settings are read from.
-#[derive(Debug, Default)]
+/// What the settings are read from; secrets among them, so it is not printed.
+#[derive(Default)]
 pub struct Sources {
     /// Flags by key name, such as `("listen", "127.0.0.1:0")`.
     pub flags: Vec<(String, String)>,
@@ -155,15 +158,15 @@ pub enum ConfigError {
 }
 
 /// The settings as they were given, each with where it came from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     values: BTreeMap<&'static str, (String, Source)>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
 
-/// The settings as the server uses them.
-#[derive(Debug, Clone)]
+/// The settings as the server uses them; printed, its secrets are masked.
+#[derive(Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -177,6 +180,26 @@ pub struct Config {
     pub policy: Policy,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(KEYS.iter().map(|key| (key.name, (self.shown(key), self.source(key.name))))).finish()
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = |secret: &Option<String>| secret.as_ref().map(|_| MASK);
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .field("database_url", &masked(&self.database_url))
+            .field("secret_key", &masked(&self.secret_key))
+            .field("policy", &self.policy)
+            .field("log_format", &self.log_format)
+            .finish()
+    }
 }
 
 impl Settings {
@@ -260,7 +283,7 @@ impl Settings {
     /// The key's value as it may be shown: a secret is masked.
     pub fn shown(&self, key: &Key) -> String {
         let value = self.text(key.name);
-        if key.secret && !value.is_empty() { "********".to_owned() } else { value.to_owned() }
+        if key.secret && !value.is_empty() { MASK.to_owned() } else { value.to_owned() }
     }
 
     fn text(&self, name: &str) -> &str {
@@ -273,15 +296,11 @@ impl Settings {
         let database_url = optional("database_url");
         if database_url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://"))
         {
-            return Err(invalid("database_url", "a postgres:// URL", "********"));
+            return Err(invalid("database_url", "a postgres:// URL", MASK));
         }
         let secret_key = optional("secret_key");
         if secret_key.as_ref().is_some_and(|secret| secret.len() < SECRET_LENGTH) {
-            return Err(invalid(
-                "secret_key",
-                "at least 32 characters (openssl rand -hex 32 makes a good one)",
-                "********",
-            ));
+            return Err(invalid("secret_key", "at least 32 characters (openssl rand -hex 32 makes a good one)", MASK));
         }
         let listen = self.text("listen");
         Ok(Config {

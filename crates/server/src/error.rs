@@ -149,13 +149,18 @@ impl From<Rejection> for Error {
     }
 }
 
+/// An error and what caused it, for the log. The first line of each: what PostgreSQL says below it may be the values
+/// of a row.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let first_lines: Vec<String> = chain.map(|text| text.lines().next().unwrap_or_default().to_owned()).collect();
+    first_lines.join(": ")
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         // The one place where it is handled: the whole chain goes to the log, none of it to the caller.
-        let chain: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-            .map(ToString::to_string)
-            .collect();
-        tracing::error!(cause = chain.join(": "), request_id = request_id::current(), "the store failed");
+        tracing::error!(cause = causes(&error), request_id = request_id::current(), "the store failed");
         if error.is_unavailable() { Self::unavailable() } else { Self::internal() }
     }
 }

@@ -37,7 +37,7 @@ pub struct Input<T> {
 }
 
 /// An `Idempotency-Key` and what it stands for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Once {
     /// The key.
     pub key: String,
@@ -55,12 +55,8 @@ impl<T: Take> FromRequest<App> for Input<T> {
         let once = once(&parts, &value)?;
         let body = serde_path_to_error::deserialize(&value).map_err(|error| {
             let path = error.path().to_string();
-            let problem = error.into_inner();
-            if path == "." {
-                Error::malformed(problem.to_string())
-            } else {
-                Error::malformed(format!("{path}: {problem}"))
-            }
+            let problem = without_value(&error.into_inner().to_string());
+            Error::malformed(if path == "." { problem } else { format!("{path}: {problem}") })
         })?;
         Ok(Self { body, once })
     }
@@ -95,6 +91,17 @@ fn parse(bytes: &[u8]) -> Result<Value, Error> {
         return Err(Error::malformed("The request body must be a JSON object"));
     }
     Ok(value)
+}
+
+/// What is wrong with a value, without the value: it may be a variable that was sent in the wrong place.
+fn without_value(problem: &str) -> String {
+    let names_it = ["invalid type", "invalid value", "invalid length", "unknown variant"];
+    match problem.rsplit_once(", expected ") {
+        Some((start, expected)) if names_it.iter().any(|name| start.starts_with(name)) => {
+            format!("expected {expected}")
+        }
+        _ => problem.to_owned(),
+    }
 }
 
 fn once(parts: &Parts, body: &Value) -> Result<Option<Once>, Error> {

@@ -1,11 +1,20 @@
-//! Logs and metrics. A log line names routes, statuses, ids and times: never a key, a variable's value or a prompt.
+//! Logs and metrics. A log line names routes, statuses, ids and times: never a key, a variable's value or a prompt,
+//! whatever the filter. It is one line, and nothing in it steers a terminal, whatever it tells of.
 
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -23,16 +32,74 @@ pub enum LogFormat {
 /// Lines are written by a thread of their own, many at once when there are many: no request waits for whoever reads
 /// the log, unless it is 100,000 lines behind. What is dropped last writes down what is left.
 pub fn log(format: LogFormat, filter: &str) -> WorkerGuard {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(100_000);
     let (writer, guard) = lines.finish(std::io::BufWriter::new(std::io::stderr()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     // A second call, in a test, leaves the first one's logging in place.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
+    let _ = registry().with(lines_of(format, filter, writer)).try_init();
     guard
+}
+
+/// What writes the log's lines, as [`log`] does, to wherever they should go.
+pub fn lines_of<S, W>(format: LogFormat, filter: &str, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Below this level PostgreSQL's client tells the values of every statement: prompts, work, whatever is stored.
+    let telling = filter_fn(|line| !line.target().starts_with("tokio_postgres") || *line.level() <= LevelFilter::INFO);
+    let filter = filter.and(telling.with_max_level_hint(LevelFilter::TRACE));
+    let layer = fmt::layer().with_writer(OneLine { format, writer }).with_target(false);
+    match format {
+        LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    }
+}
+
+/// Lets lines through with what would break or steer them written out: line breaks within, control characters, and
+/// what turns the direction of writing.
+struct OneLine<W> {
+    format: LogFormat,
+    writer: W,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine { format: self.format, writer: self.writer.make_writer() }
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Takes one whole line, as they come from the layer.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        if text.contains(breaks_a_line) {
+            let mut written = String::with_capacity(line.len());
+            for character in text.chars() {
+                match self.format {
+                    _ if !breaks_a_line(character) => written.push(character),
+                    LogFormat::Text => written.extend(character.escape_unicode()),
+                    LogFormat::Json => written.push_str(&format!("\\u{:04x}", u32::from(character))),
+                }
+            }
+            self.writer.write_all((written + end).as_bytes())?;
+        } else {
+            self.writer.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn breaks_a_line(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The metrics as Prometheus reads them.

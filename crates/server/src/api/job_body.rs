@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::vault::{Unsealable, Vault};
 
 /// A job. What the caller may not see is `null` or empty.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct JobBody {
     /// 12 letters and digits.
     id: String,

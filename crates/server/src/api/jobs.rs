@@ -25,7 +25,7 @@ use crate::vault::Vault;
 use crate::{App, Error, list, request_id};
 
 /// A job to be estimated or posted. Fields sent back from an estimate are used as they are.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunBody {
     /// What is to be done, in plain language; 1 to 32,000 characters.
@@ -82,7 +82,7 @@ pub struct EstimateBody {
 }
 
 /// The job was kept, but the wallet has too little: pay it when there is more.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct ShortBody {
     error: String,
     /// `balance_too_low`.

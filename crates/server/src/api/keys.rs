@@ -35,7 +35,7 @@ pub struct KeyBody {
 }
 
 /// A new API key, shown this once.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct NewKeyBody {
     /// The key itself; keep it, it is not shown again.
     key: String,

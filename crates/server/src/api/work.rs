@@ -37,7 +37,7 @@ pub struct ClaimBody {
 impl Take for ClaimBody {}
 
 /// Work to be handed in.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub struct SubmitBody {
     /// The work, at most 1 MiB.
     output_text: Option<String>,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clawrk_store::StoreError;
 use tokio::time::{Instant, sleep};
 
+use crate::error::causes;
 use crate::{App, telemetry};
 
 /// Tasks leased at once.
@@ -29,7 +30,7 @@ pub async fn run(app: App) {
     let mut kept = Instant::now();
     while !app.stopping.is_cancelled() {
         if let Err(error) = settle(&app).await {
-            tracing::error!(?error, "tasks could not be run; trying again");
+            tracing::error!(cause = causes(&error), "tasks could not be run; trying again");
         }
         if kept.elapsed() >= HOUSEKEEPING {
             keep_house(&app).await;
@@ -53,7 +54,7 @@ pub async fn settle(app: &App) -> Result<usize, StoreError> {
             match app.exchange.run(*lease).await {
                 Ok(()) => telemetry::task(lease.task.kind.as_str()),
                 Err(error) if error.is_unavailable() => return Err(error),
-                Err(error) => tracing::error!(?error, task = ?lease.task, "a task could not be run"),
+                Err(error) => tracing::error!(cause = causes(&error), task = ?lease.task, "a task could not be run"),
             }
         }
         count += leases.len();

@@ -214,3 +214,44 @@ async fn the_ledger_tells_every_movement_newest_first() {
     );
     assert_eq!(ada.get("/api/wallet/balance?limit=2").await.expect(200)["ledger"].as_array().unwrap().len(), 2);
 }
+
+/// A rejection or a hold that runs out comes before each attempt, and counts for nothing.
+#[tokio::test]
+async fn any_three_failures_end_the_job_and_nothing_else_counts_as_one() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 20_000).await, app.user("bob", 0).await);
+    let ways = ["verdict", "fail", "deadline"];
+    for mix in 0..27 {
+        let job = ada.job("hard", 5_00).await;
+        for (attempt, way) in [ways[mix % 3], ways[mix / 3 % 3], ways[mix / 9]].into_iter().enumerate() {
+            bob.act(&job, "claim").await.expect(200);
+            if (mix + attempt) % 2 == 0 {
+                bob.act(&job, "reject").await.expect(200);
+            } else {
+                app.advance(30).await;
+            }
+            let shown = ada.get(&format!("/api/jobs/{job}")).await.expect(200);
+            assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("queued"), &json!(attempt)));
+            match way {
+                "verdict" => {
+                    bob.work(&job, "wrong").await.expect(200);
+                    ada.review(&job, "fail").await.expect(200);
+                }
+                way => {
+                    bob.act(&job, "claim").await.expect(200);
+                    bob.act(&job, "accept").await.expect(200);
+                    match way {
+                        "fail" => drop(bob.act(&job, "fail").await.expect(200)),
+                        _ => app.advance(600).await,
+                    }
+                }
+            }
+            let expected = if attempt == 2 { "failed" } else { "queued" };
+            assert_eq!(ada.status(&job).await, expected, "mix {mix}, attempt {attempt}");
+            assert_eq!(ada.balance().await, if attempt == 2 { 20_000 } else { 19_500 });
+        }
+        bob.act(&job, "claim").await.refused(400, "wrong_state");
+    }
+    assert_eq!(bob.balance().await, 0);
+    app.audit().await;
+}

@@ -6,13 +6,20 @@
 
 mod agents;
 mod conventions;
+mod fields;
 mod idempotency;
 mod jobs;
 mod keys;
+mod log;
+mod matrix;
 mod openapi;
+mod races;
+mod routes;
 mod secrets;
 mod sight;
 mod story;
+mod strangers;
 mod support;
+mod texts;
 mod users;
 mod work;

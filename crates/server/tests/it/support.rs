@@ -1,6 +1,7 @@
 //! A whole exchange in a test: identities as objects, requests as methods, time by hand.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,8 +17,10 @@ use clawrk_server::tasks::runner;
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, router, serve};
 use clawrk_store::{Clock, Store};
+use futures_util::future::{BoxFuture, join_all};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 use tokio_postgres::SimpleQueryMessage;
 use tower::ServiceExt;
 
@@ -26,8 +29,13 @@ pub struct TestApp {
     pub app: App,
     pub router: Router,
     pub clock: Clock,
-    data: Data,
+    data: Arc<Data>,
 }
+
+/// What the tests' vaults are made from.
+pub const SECRET_KEY: &str = "a secret for tests, and for nothing else";
+
+const LOOPBACK: &str = "127.0.0.1:40000";
 
 /// Where the exchange keeps everything.
 enum Data {
@@ -78,7 +86,7 @@ pub struct User {
 impl TestApp {
     /// An empty exchange at noon of the first day of 2025.
     pub async fn new() -> Self {
-        Self::with(Box::new(Offline), "127.0.0.1:40000").await
+        Self::with(Box::new(Offline), LOOPBACK).await
     }
 
     /// The same, asked from another machine.
@@ -88,18 +96,39 @@ impl TestApp {
 
     /// The same, with another structurer.
     pub async fn structured_by(structurer: impl Structurer + 'static) -> Self {
-        Self::with(Box::new(structurer), "127.0.0.1:40000").await
+        Self::with(Box::new(structurer), LOOPBACK).await
     }
 
     async fn with(structurer: Box<dyn Structurer>, peer: &str) -> Self {
         let policy = Policy::default();
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
-        let (store, data) = store(policy.clone(), clock.clone()).await;
-        let app = App::new(store, Vault::new("a secret for tests"), policy, structurer);
+        let (store, data) = store(policy, clock.clone()).await;
+        Self::over(store, structurer, peer, clock, Arc::new(data)).await
+    }
+
+    async fn over(store: Store, structurer: Box<dyn Structurer>, peer: &str, clock: Clock, data: Arc<Data>) -> Self {
+        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), structurer);
         serve::fill(&app.store, &app.market).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
         Self { app, router, clock, data }
+    }
+
+    /// Another node of the same exchange; on SQLite, where a folder is for one server, the same one again.
+    pub async fn node(&self) -> Self {
+        let Data::Database(url) = &*self.data else {
+            let (app, router) = (self.app.clone(), self.router.clone());
+            return Self { app, router, clock: self.clock.clone(), data: Arc::clone(&self.data) };
+        };
+        let store = Store::postgres(url, Policy::default(), self.clock.clone()).await.unwrap();
+        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), Arc::clone(&self.data)).await
+    }
+
+    /// Runs SQL in the exchange's PostgreSQL database, behind its back; false where there is none.
+    pub async fn on_postgres(&self, sql: &str) -> bool {
+        let Data::Database(url) = &*self.data else { return false };
+        asked(url, sql).await;
+        true
     }
 
     /// A user with this much in the wallet.
@@ -135,7 +164,7 @@ impl TestApp {
 
     /// Every byte that the exchange keeps: its files, or its tables as text.
     pub async fn kept(&self) -> Vec<u8> {
-        match &self.data {
+        match &*self.data {
             Data::Folder(folder) => {
                 let files = std::fs::read_dir(folder.path()).unwrap();
                 files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
@@ -162,6 +191,11 @@ impl TestApp {
 }
 
 impl User {
+    /// The same user, asking another node.
+    pub fn on(&self, node: &TestApp) -> Self {
+        Self { router: node.router.clone(), ..self.clone() }
+    }
+
     /// The same user with another key.
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }
@@ -239,6 +273,27 @@ impl User {
     pub async fn status(&self, job: &str) -> String {
         self.get(&format!("/api/jobs/{job}")).await.expect(200)["status"].as_str().unwrap().to_owned()
     }
+}
+
+/// Starts all of it at the same moment, each beside the others, and waits for what comes of each.
+pub async fn at_once<T: Send + 'static>(work: Vec<BoxFuture<'static, T>>) -> Vec<T> {
+    let start = Arc::new(Barrier::new(work.len()));
+    let begun: Vec<_> = work
+        .into_iter()
+        .map(|work| {
+            let start = Arc::clone(&start);
+            background(async move {
+                start.wait().await;
+                work.await
+            })
+        })
+        .collect();
+    join_all(begun).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the tests start what runs beside them")]
+fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    tokio::spawn(work)
 }
 
 /// The names of an object's fields, sorted.

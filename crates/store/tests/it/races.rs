@@ -31,7 +31,7 @@ on_both_databases!(
 );
 
 /// Sends all of it at once, in turn to each node, and waits for every outcome.
-async fn at_once(nodes: &[Store], requests: Vec<Request>) -> Vec<Result<Outcome, StoreError>> {
+pub(crate) async fn at_once(nodes: &[Store], requests: Vec<Request>) -> Vec<Result<Outcome, StoreError>> {
     let (start, _) = tokio::sync::broadcast::channel::<()>(1);
     let sent = requests.into_iter().zip(nodes.iter().cycle()).map(|(request, node)| {
         let (node, mut started, (answer, answered)) =

@@ -4,16 +4,20 @@
 //! `CLAWRK_SIM_SEEDS` sets how many seeds are run (20); a failure names its seed, and
 //! `CLAWRK_SIM_FIRST` begins there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use clawrk_domain::action::{AgentFields, NewUser, Review};
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{
-    Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Policy, Scopes, State, Status, UserId, Verdict,
+    Action, Actor, AgentId, Answer, Cents, Command, EventKind, JobId, KeyId, Lease, Policy, Scopes, State, Status,
+    UserId, Verdict,
 };
-use clawrk_store::{JobList, Outcome, Request, StoreError};
+use clawrk_store::{Clock, JobList, Outcome, Request, StoreError};
 
 use crate::support::{Harness, Random, background, posting, receipt, variable};
+
+mod crowd;
 
 const SEEDS: u64 = 20;
 const STEPS: usize = 200;
@@ -21,7 +25,12 @@ const STEPS: usize = 200;
 const AT_ONCE: usize = 4;
 
 /// What must have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 38] = [
+const MUST_HAPPEN: [&str; 44] = [
+    "time went on",
+    "time went back",
+    "time just before",
+    "time exactly",
+    "time just after",
     "event posted",
     "event paid",
     "event pulled",
@@ -50,6 +59,7 @@ const MUST_HAPPEN: [&str; 38] = [
     "no wrong_state",
     "no hold_expired",
     "no deadline_passed",
+    "no review_over",
     "no attempt_over",
     "no holds_another",
     "no default_agent",
@@ -71,7 +81,10 @@ async fn both_databases_answer_alike() {
     let mut counts = Counts::new();
     let seeds: Vec<u64> = (first..first + seeds).collect();
     for some in seeds.chunks(AT_ONCE) {
-        let running: Vec<_> = some.iter().map(|seed| (seed, background(Simulation::run(*seed)))).collect();
+        let mut running = Vec::new();
+        for seed in some {
+            running.push((seed, background(Simulation::run(*seed, Harness::postgres().await))));
+        }
         for (seed, run) in running {
             let Ok(reached) = run.await else {
                 panic!("seed {seed} failed: see above, and run CLAWRK_SIM_FIRST={seed}")
@@ -81,52 +94,45 @@ async fn both_databases_answer_alike() {
             }
         }
     }
+    assert_reached(&counts, &MUST_HAPPEN, seeds.len() as u64 >= SEEDS);
+}
+
+/// Tells what was reached, and how often; over all default seeds, everything that must be was.
+fn assert_reached(counts: &Counts, must: &[&str], all: bool) {
     println!("{counts:#?}");
-    let missing: Vec<_> = MUST_HAPPEN.into_iter().filter(|what| !counts.contains_key(*what)).collect();
-    assert!(missing.is_empty() || (seeds.len() as u64) < SEEDS, "never reached: {missing:?}");
+    let missing: Vec<_> = must.iter().filter(|what| !counts.contains_key(**what)).collect();
+    assert!(missing.is_empty() || !all, "never reached: {missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_seed_tells_the_same_story() {
+    assert_eq!(Simulation::run(7, None).await, Simulation::run(7, None).await);
 }
 
 /// The world, as far as the next command has to know it.
 struct Simulation {
     random: Random,
-    sqlite: Harness,
-    postgres: Option<Harness>,
+    one: Harness,
+    /// Does all that the first one does, at the same time by its own clock.
+    twin: Option<Harness>,
     users: Vec<UserId>,
     agents: Vec<(UserId, AgentId)>,
     jobs: Vec<JobId>,
     keys: Vec<(UserId, KeyId)>,
     leases: Vec<Lease>,
     sent: Vec<(Request, u8)>,
+    /// Gathers what is to be sent at once, where that is wanted: see [`crowd`].
+    gathered: Option<Vec<Request>>,
+    /// The job that everybody is after, where there is one.
+    wanted: Option<JobId>,
+    /// Each job as somebody was told that it is.
+    told: BTreeSet<(JobId, u32, Status)>,
     counts: Counts,
 }
 
 impl Simulation {
-    async fn run(seed: u64) -> Counts {
-        let mut world = Self {
-            random: Random(seed),
-            sqlite: Harness::sqlite().await,
-            postgres: Harness::postgres().await,
-            users: Vec::new(),
-            agents: Vec::new(),
-            jobs: Vec::new(),
-            keys: Vec::new(),
-            leases: Vec::new(),
-            sent: Vec::new(),
-            counts: Counts::new(),
-        };
-        for n in 0..4 {
-            let new = NewUser { email: Some(format!("u{n}@example.org")), ..world.new_user() };
-            world.submit(Actor::Operator, Action::CreateUser(new)).await;
-        }
-        for user in world.users.clone() {
-            let agent = world.sqlite.default_agent(user).await;
-            world.agents.push((user, agent));
-        }
-        for n in 0..8 {
-            let owner = world.users[n % 4];
-            let fields = world.agent_fields();
-            world.submit(Actor::User(owner), Action::CreateAgent(fields)).await;
-        }
+    async fn run(seed: u64, twin: Option<Harness>) -> Counts {
+        let mut world = Self::new(seed, Harness::sqlite().await, twin).await;
         for step in 0..STEPS {
             world.step().await;
             world.check(step).await;
@@ -134,9 +140,41 @@ impl Simulation {
         world.finish().await
     }
 
+    async fn new(seed: u64, one: Harness, twin: Option<Harness>) -> Self {
+        let mut world = Self {
+            random: Random(seed),
+            one,
+            twin,
+            users: Vec::new(),
+            agents: Vec::new(),
+            jobs: Vec::new(),
+            keys: Vec::new(),
+            leases: Vec::new(),
+            sent: Vec::new(),
+            gathered: None,
+            wanted: None,
+            told: BTreeSet::new(),
+            counts: Counts::new(),
+        };
+        for n in 0..4 {
+            let new = NewUser { email: Some(format!("u{n}@example.org")), ..world.new_user() };
+            world.submit(Actor::Operator, Action::CreateUser(new)).await;
+        }
+        for user in world.users.clone() {
+            let agent = world.one.default_agent(user).await;
+            world.agents.push((user, agent));
+        }
+        for n in 0..8 {
+            let owner = world.users[n % 4];
+            let fields = world.agent_fields();
+            world.submit(Actor::User(owner), Action::CreateAgent(fields)).await;
+        }
+        world
+    }
+
     async fn step(&mut self) {
         match self.random.below(100) {
-            0..8 => self.advance(),
+            0..8 => self.advance().await,
             8..15 => self.run_tasks().await,
             15..20 if !self.sent.is_empty() => self.repeat().await,
             20..26 => self.post().await,
@@ -147,18 +185,55 @@ impl Simulation {
         }
     }
 
-    fn advance(&mut self) {
-        let seconds = self.random.pick(&[1, 1, 5, 5, 10, 10, 31, 31, 61, 700, 90_000, 260_000]);
-        self.sqlite.clock.advance(seconds);
-        if let Some(postgres) = &self.postgres {
-            postgres.clock.advance(seconds);
+    /// Time goes on, jumps to the very end of something or just beside it, or back, as clocks do.
+    async fn advance(&mut self) {
+        let jump = self.random.below(100);
+        if jump < 40 && !self.jobs.is_empty() {
+            let newest = self.jobs.len().saturating_sub(4);
+            let job = self.random.pick(&self.jobs[newest..]);
+            if self.approach(job).await {
+                self.wanted = Some(job);
+                self.move_a_job().await;
+                self.wanted = None;
+            }
+            return;
         }
+        let ahead = self.random.pick(&[1, 1, 5, 5, 10, 10, 31, 31, 61, 700, 90_000, 260_000]);
+        let seconds = if jump < 50 { -ahead.min(3600) } else { ahead };
+        self.count(if seconds < 0 { "time went back" } else { "time went on" });
+        if seconds < 0 {
+            // What was leased is leased anew when its time comes again.
+            self.leases.clear();
+        }
+        self.move_time(seconds * 1_000_000);
+    }
+
+    /// Moves to where the job's time runs out, or a microsecond to either side, if that is still ahead.
+    async fn approach(&mut self, job: JobId) -> bool {
+        let aside = self.random.pick(&[-1, 0, 1]);
+        let timer = self.one.store.job(job).await.unwrap().and_then(|job| job.timer());
+        let now = self.one.clock.now();
+        let Some(task) = timer.filter(|task| task.due_at.micros() + aside > now.micros()) else { return false };
+        self.move_time(task.due_at.micros() + aside - now.micros());
+        self.count(["time just before", "time exactly", "time just after"][(aside + 1) as usize]);
+        true
+    }
+
+    fn move_time(&self, micros: i64) {
+        for harness in self.harnesses() {
+            let Clock::Manual(hand) = &harness.clock else { panic!("it is moved by hand") };
+            hand.fetch_add(micros, Ordering::SeqCst);
+        }
+    }
+
+    fn count(&mut self, what: &str) {
+        *self.counts.entry(what.to_owned()).or_default() += 1;
     }
 
     async fn run_tasks(&mut self) {
         let (limit, lease) = (1 + self.random.below(4) as u32, self.random.pick(&[5, 30]));
-        let leases = self.sqlite.store.take_due_tasks(limit, lease).await.unwrap();
-        if let Some(postgres) = &self.postgres {
+        let leases = self.one.store.take_due_tasks(limit, lease).await.unwrap();
+        if let Some(postgres) = &self.twin {
             assert_eq!(leases, postgres.store.take_due_tasks(limit, lease).await.unwrap());
         }
         for lease in leases {
@@ -202,7 +277,7 @@ impl Simulation {
 
     async fn pull(&mut self) {
         let (user, agent) = self.agent();
-        let places = self.sqlite.store.job_places(JobList::Queued, None, 20).await.unwrap();
+        let places = self.one.store.job_places(JobList::Queued, None, 20).await.unwrap();
         let mut candidates: Vec<JobId> = places.into_iter().map(|place| place.job).collect();
         if !self.jobs.is_empty() {
             candidates.insert(0, self.random.pick(&self.jobs));
@@ -215,8 +290,8 @@ impl Simulation {
         let newest = self.jobs.len().saturating_sub(4);
         let id =
             if self.random.percent(80) { self.random.pick(&self.jobs[newest..]) } else { self.random.pick(&self.jobs) };
-        let id = if self.random.percent(2) { "zzzzzzzzzzzz".parse().unwrap() } else { id };
-        let job = self.sqlite.store.job(id).await.unwrap();
+        let id = if self.random.percent(2) { "zzzzzzzzzzzz".parse().unwrap() } else { self.wanted.unwrap_or(id) };
+        let job = self.one.store.job(id).await.unwrap();
         if let Some(job) = job.filter(|_| self.random.percent(75)) {
             let (sender, worker) = (job.sender, job.receiver().map(|worker| worker.user));
             let (actor, action) = match &job.state {
@@ -283,7 +358,7 @@ impl Simulation {
         let user = self.user();
         let key = self.keys.is_empty().then(|| (user, "unknownkey12".parse().unwrap()));
         let (owner, key) = key.unwrap_or_else(|| self.random.pick(&self.keys));
-        let now = self.sqlite.clock.now();
+        let now = self.one.clock.now();
         let (actor, action) = match self.random.below(10) {
             0..2 => (Actor::Operator, Action::CreateUser(self.new_user())),
             2..6 => {
@@ -350,12 +425,16 @@ impl Simulation {
         self.send(request).await;
     }
 
-    /// Sends it to both stores: the same answer comes back.
+    /// Sends it to both stores: the same answer comes back. Where commands are gathered, it is sent with the others.
     async fn send(&mut self, request: Request) {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.push(request);
+            return;
+        }
         let (actor, action) = (request.command.actor, request.command.action.clone());
-        let outcome = self.sqlite.store.submit(request.clone()).await;
-        if let Some(postgres) = &self.postgres {
-            let other = postgres.store.submit(request).await;
+        let outcome = self.one.store.submit(request.clone()).await;
+        if let Some(twin) = &self.twin {
+            let other = twin.store.submit(request).await;
             assert_eq!(format!("{outcome:?}"), format!("{other:?}"), "{actor:?}: {action:?}");
         }
         self.learn(actor, &outcome);
@@ -364,6 +443,9 @@ impl Simulation {
     fn learn(&mut self, actor: Actor, outcome: &Result<Outcome, StoreError>) {
         let what = match outcome.as_ref().unwrap() {
             Outcome::Done(answer) => {
+                if let Answer::Job(job) | Answer::Short { job, .. } = answer {
+                    self.told.insert((job.id, job.version, job.status()));
+                }
                 match answer {
                     Answer::User(user) => self.users.push(user.id),
                     Answer::Agent(agent) if self.agents.iter().all(|(_, known)| *known != agent.id) => {
@@ -386,11 +468,11 @@ impl Simulation {
             Outcome::KeyReused => "key reused".to_owned(),
             Outcome::KeyInProgress => panic!("nothing else is in progress"),
         };
-        *self.counts.entry(what).or_default() += 1;
+        self.count(&what);
     }
 
     fn harnesses(&self) -> impl Iterator<Item = &Harness> {
-        std::iter::once(&self.sqlite).chain(&self.postgres)
+        std::iter::once(&self.one).chain(&self.twin)
     }
 
     /// What holds after every step, on each store.
@@ -414,30 +496,68 @@ impl Simulation {
         assert!(audits.iter().all(|audit| *audit == audits[0]), "step {step}: {audits:?}");
     }
 
+    /// What holds of a job's history: it goes only where the rules let it, its money moves once, and whoever was told
+    /// something of it was told the truth.
+    async fn check_history(&self, id: JobId) {
+        let (job, events) = (self.one.job(id).await, self.one.store.events(id).await.unwrap());
+        assert_eq!((events.len(), events.last().unwrap().status), (job.version as usize, job.status()), "{events:#?}");
+        let (mut before, mut in_escrow, mut attempts) = (None, 0, 0);
+        let mut paid = Vec::new();
+        for (event, n) in events.iter().zip(1..) {
+            assert_eq!(event.n, n, "{events:#?}");
+            assert!(may_go(before, event.kind, event.status), "{before:?}: {event:#?}");
+            before = Some(event.status);
+            attempts += u32::from(event.kind == EventKind::Accepted);
+            for moved in &event.moved {
+                in_escrow += if moved.to == "escrow" { moved.cents.0 } else { -moved.cents.0 };
+                if moved.to != "escrow" {
+                    paid.push((&*moved.to, moved.cents));
+                }
+            }
+        }
+        assert_eq!((attempts, attempts <= Policy::default().max_attempts), (job.attempt_count, true), "{events:#?}");
+        assert_eq!(in_escrow, if job.status().is_funded() { job.price.0 } else { 0 }, "{events:#?}");
+        let (payout, fee, refund) = (("wallet", job.payout()), ("platform", job.fee), ("wallet", job.price));
+        let due = match job.status() {
+            Status::Verified => vec![payout, fee],
+            Status::Failed => vec![refund],
+            Status::Cancelled if events.iter().any(|event| !event.moved.is_empty()) => vec![refund],
+            _ => Vec::new(),
+        };
+        assert_eq!(paid, due, "one payout or one refund, or neither: {events:#?}");
+        for (_, version, status) in self.told.range((id, 0, Status::PendingPayment)..=(id, u32::MAX, Status::Cancelled))
+        {
+            assert_eq!(events[*version as usize - 1].status, *status, "somebody was told so");
+        }
+    }
+
     /// Compares all that is stored, and all lists, and counts what happened.
     async fn finish(mut self) -> Counts {
-        let dump = self.sqlite.dump().await;
-        if let Some(postgres) = &self.postgres {
+        for job in &self.jobs {
+            self.check_history(*job).await;
+        }
+        if let Some(postgres) = &self.twin {
+            let dump = self.one.dump().await;
             assert_eq!(dump, postgres.dump().await);
             for user in &self.users {
                 let statuses =
                     std::iter::once(None).chain(Status::ALL.map(Some)).map(|status| JobList::SentBy(*user, status));
                 for list in statuses.chain([JobList::WorkedBy(*user), JobList::Queued]) {
-                    let pages = [&self.sqlite, postgres].map(|harness| harness.store.job_places(list, None, 1000));
+                    let pages = [&self.one, postgres].map(|harness| harness.store.job_places(list, None, 1000));
                     let [ours, theirs] = pages;
                     assert_eq!(ours.await.unwrap(), theirs.await.unwrap(), "{list:?}");
                 }
-                let agents = self.sqlite.store.agents(*user).await.unwrap();
+                let agents = self.one.store.agents(*user).await.unwrap();
                 assert_eq!(agents, postgres.store.agents(*user).await.unwrap());
                 let lines = |entries: Vec<clawrk_domain::ledger::Entry>| {
                     entries.into_iter().map(|entry| (entry.id, entry.delta, entry.reason)).collect::<Vec<_>>()
                 };
-                let ours = self.sqlite.store.entries(*user, None, 1000).await.unwrap();
+                let ours = self.one.store.entries(*user, None, 1000).await.unwrap();
                 assert_eq!(lines(ours), lines(postgres.store.entries(*user, None, 1000).await.unwrap()));
             }
             for job in &self.jobs {
-                assert_eq!(self.sqlite.store.job(*job).await.unwrap(), postgres.store.job(*job).await.unwrap());
-                assert_eq!(self.sqlite.store.events(*job).await.unwrap(), postgres.store.events(*job).await.unwrap());
+                assert_eq!(self.one.store.job(*job).await.unwrap(), postgres.store.job(*job).await.unwrap());
+                assert_eq!(self.one.store.events(*job).await.unwrap(), postgres.store.events(*job).await.unwrap());
             }
         }
         for (what, sql) in [
@@ -449,11 +569,31 @@ impl Simulation {
                 "SELECT 'auto-pass', COUNT(*) FROM attempts WHERE verification LIKE '%review_window%' HAVING COUNT(*) > 0",
             ),
         ] {
-            for row in self.sqlite.rows(sql).await.unwrap() {
+            for row in self.one.rows(sql).await.unwrap() {
                 let (name, count) = (row[0].as_deref().unwrap(), row[1].as_deref().unwrap());
                 *self.counts.entry(format!("{what}{name}")).or_default() += count.parse::<usize>().unwrap();
             }
         }
         self.counts
+    }
+}
+
+/// Whether a job may go from one status to another by what happened.
+fn may_go(from: Option<Status>, by: EventKind, to: Status) -> bool {
+    use Status::{Accepted, Cancelled, Failed, Held, PendingPayment, Queued, Submitted, Verified};
+    let Some(from) = from else { return by == EventKind::Posted && [PendingPayment, Queued].contains(&to) };
+    let over = [Queued, Failed, Cancelled].contains(&to);
+    match by {
+        EventKind::Posted => false,
+        EventKind::Paid => (from, to) == (PendingPayment, Queued),
+        EventKind::Pulled | EventKind::Claimed => (from, to) == (Queued, Held),
+        EventKind::Accepted => (from, to) == (Held, Accepted),
+        EventKind::Rejected | EventKind::HoldExpired => (from, to) == (Held, Queued),
+        EventKind::Submitted => (from, to) == (Accepted, Submitted),
+        EventKind::GaveUp | EventKind::DeadlinePassed => from == Accepted && over,
+        EventKind::VerificationFailed => from == Submitted && over,
+        EventKind::Verified => (from, to) == (Submitted, Verified),
+        EventKind::CancellationRequested => from == to && [Accepted, Submitted].contains(&from),
+        EventKind::Cancelled => [PendingPayment, Queued, Held].contains(&from) && to == Cancelled,
     }
 }
