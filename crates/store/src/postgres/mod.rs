@@ -238,7 +238,11 @@ fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> J
 
 /// What the URL says, and bounds on how long a connection may hang where it says nothing.
 fn configure(url: &str) -> Result<tokio_postgres::Config, StoreError> {
-    let mut config: tokio_postgres::Config = url.parse()?;
+    // What the parser says of it may repeat a part of the password.
+    let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
+        let form = "postgres://USER:PASSWORD@HOST:PORT/NAME, with percent signs for what is special in the password";
+        StoreError::Unsafe(format!("database_url cannot be read: it should be like {form}"))
+    })?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(PATIENCE);
     }

@@ -201,10 +201,6 @@ impl Simulation {
         let ahead = self.random.pick(&[1, 1, 5, 5, 10, 10, 31, 31, 61, 700, 90_000, 260_000]);
         let seconds = if jump < 50 { -ahead.min(3600) } else { ahead };
         self.count(if seconds < 0 { "time went back" } else { "time went on" });
-        if seconds < 0 {
-            // What was leased is leased anew when its time comes again.
-            self.leases.clear();
-        }
         self.move_time(seconds * 1_000_000);
     }
 

@@ -8,7 +8,7 @@ fn an_exchange_is_backed_up_and_put_back() {
     let mut story = Transcript::of(&[("ada", 2000), ("bob", 0)]);
     story.file("notes.txt", "no database");
     story.file("taken.db", "something of mine");
-    std::fs::create_dir(story.exchange.data().with_file_name("folder")).unwrap();
+    std::fs::create_dir(story.exchange.folder().join("folder")).unwrap();
     story.play(
         "ada $ run 'Count to ten' --price 500 -y
         operator $ admin backup
@@ -16,8 +16,8 @@ fn an_exchange_is_backed_up_and_put_back() {
         operator $ admin backup taken.db
         operator $ admin backup folder --force
         operator $ admin backup nowhere/one.db
-        operator $ admin backup data/clawrk.db --force
-        operator $ admin backup data/secret_key --force
+        operator $ admin backup exchange/data/clawrk.db --force
+        operator $ admin backup exchange/data/secret_key --force
         operator $ admin backup one.db
         operator $ admin backup one.db --force
         operator $ admin restore one.db
@@ -32,12 +32,12 @@ fn an_exchange_is_backed_up_and_put_back() {
         operator $ serve --data-dir fresh
         operator $ admin audit --data-dir fresh",
     );
-    let another = story.exchange.data().with_file_name("fresh").join("secret_key");
+    let another = story.exchange.folder().join("fresh").join("secret_key");
     std::fs::write(another, "another secret, which is long enough too").unwrap();
     story.play("operator $ admin restore one.db --data-dir fresh --force");
     story.play("operator $ admin restore one.db --data-dir fresh --force --secret-key 'a third secret, which is long enough too'");
-    assert!(!story.exchange.data().with_file_name("fresh").join("clawrk.db.partial").exists());
-    let taken = std::fs::read_to_string(story.exchange.data().with_file_name("taken.db")).unwrap();
+    assert!(!story.exchange.folder().join("fresh").join("clawrk.db.partial").exists());
+    let taken = std::fs::read_to_string(story.exchange.folder().join("taken.db")).unwrap();
     assert_eq!(taken, "something of mine");
     assert_told!(story.told());
 }

@@ -142,7 +142,7 @@ fn what_is_not_a_sound_backup_of_this_program_is_refused_and_nothing_changes() {
             "it has the trigger gift",
         ),
         ("UPDATE wallets SET balance_cents = 9", "the books"),
-        ("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'transfers_by_user'", "is damaged"),
+        ("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'jobs_queued'", "is damaged"),
     ];
     for (tampered, reason) in tampers {
         let (dir, (_kept, file)) = (exchange(&["old"]), backup(&["new"], tampered));
