@@ -24,7 +24,7 @@ impl Server {
     /// Our own, on the data in this folder.
     pub(crate) fn ours(folder: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit-per-minute", "0", "--data-dir"]).arg(folder);
         Self::start(command)
     }
 

@@ -74,7 +74,9 @@ impl Exchange {
 
     /// Starts a server and waits until it listens.
     pub(crate) fn serve(&self) -> Server {
-        let mut child = self.command(["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = self.command(["serve"]);
+        // A test asks as fast as it can.
+        let mut child = command.env("CLAWRK_RATE_LIMIT_PER_MINUTE", "0").stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();
         let url = loop {

@@ -6,10 +6,12 @@
 
 mod agents;
 mod conventions;
+mod edge;
 mod idempotency;
 mod jobs;
 mod keys;
 mod openapi;
+mod rates;
 mod secrets;
 mod sight;
 mod story;
