@@ -7,9 +7,12 @@ use clawrk_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::UsedKeys;
+use crate::edge::Limits;
 use crate::exchange::Exchange;
+use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::outside::structurer::Structurer;
+use crate::rates::Rates;
 use crate::vault::Vault;
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
@@ -32,13 +35,19 @@ pub struct Parts {
     pub structurer: Box<dyn Structurer>,
     /// When keys were last used.
     pub used_keys: UsedKeys,
+    /// What one client may take of the server.
+    pub limits: Limits,
+    /// Who has made how many requests lately.
+    pub(crate) rates: Rates,
+    /// The memory for large bodies.
+    pub(crate) large_bodies: LargeBodies,
     /// Ends waiting requests and the runner when the server stops.
     pub stopping: CancellationToken,
 }
 
 impl App {
     /// Puts the parts together and lets the store tell the market of every job that changes.
-    pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>) -> Self {
+    pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
         let market = Arc::new(Market::default());
         let feed = Arc::clone(&market);
         store.observe(Arc::new(move |job| feed.changed(job)));
@@ -50,6 +59,9 @@ impl App {
             policy,
             structurer,
             used_keys: UsedKeys::default(),
+            rates: Rates::new(limits.requests_per_minute),
+            large_bodies: LargeBodies::new(limits.large_bodies),
+            limits,
             stopping: CancellationToken::new(),
         }))
     }

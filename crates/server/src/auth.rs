@@ -1,15 +1,20 @@
 //! Who is calling: a key from the `Authorization` header, found by its public part, compared in constant time.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use clawrk_domain::{ApiKey, KeyId, Rejection, Scope, Scopes, Timestamp, UserId};
 use subtle::ConstantTimeEq;
 
-use crate::{App, Error, apikey};
+use crate::envelope::peer_of;
+use crate::rates::Counted;
+use crate::{App, Error, apikey, request_id};
+
+/// Where jobs are run and estimated, which is counted by itself.
+const RUN: &str = "/api/jobs/run";
 
 /// A user who showed a key that counts.
 #[derive(Debug, Clone, Copy)]
@@ -44,18 +49,30 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        let key = bearer(&parts.headers).ok_or_else(Error::unauthenticated)?;
-        let id = apikey::id_of(key).ok_or_else(Error::unauthenticated)?;
-        let hash = apikey::hash(key);
-        let kept = app.store.known_key(id).await?.ok_or_else(Error::unauthenticated)?;
-        let same: bool = kept.hash.ct_eq(&hash).into();
         let now = app.store.clock().now();
-        if !same || has_expired(&kept, now) {
-            return Err(Error::unauthenticated());
-        }
-        app.used_keys.note(id, now);
-        Ok(Self { user: kept.user, scopes: kept.scopes, key: id })
+        let stranger = |what| match app.rates.address(what, peer_of(&parts.extensions), now) {
+            Ok(standing) => {
+                request_id::stand(standing);
+                Error::unauthenticated()
+            }
+            Err(refused) => refused,
+        };
+        let key = bearer(&parts.headers).ok_or_else(|| stranger(Counted::Stranger))?;
+        // Even from an address that has shown too many wrong ones, a right key is looked for: nobody can lock it out.
+        let kept = counting(app, key, now).await?.ok_or_else(|| stranger(Counted::WrongKey))?;
+        let is_run = parts.method == Method::POST && parts.uri.path() == RUN;
+        request_id::stand(app.rates.key(kept.id, is_run, now)?);
+        app.used_keys.note(kept.id, now);
+        Ok(Self { user: kept.user, scopes: kept.scopes, key: kept.id })
     }
+}
+
+/// What is kept of a key that counts; one that its checksum gives away costs no look at the database.
+async fn counting(app: &App, key: &str, now: Timestamp) -> Result<Option<Arc<ApiKey>>, Error> {
+    let Some(id) = apikey::id_of(key) else { return Ok(None) };
+    let hash = apikey::hash(key);
+    let kept = app.store.known_key(id).await?;
+    Ok(kept.filter(|kept| kept.hash.ct_eq(&hash).into() && !has_expired(kept, now)))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

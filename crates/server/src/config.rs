@@ -69,7 +69,12 @@ pub const KEYS: [Key; 26] = [
     later(key("embed_model", "", "Name of an embedding model")),
     later(secret("embed_api_key", "Key of an embedding model")),
     later(key("sandbox", "auto", "How command checks are confined")),
-    later(key("rate_limit_per_minute", "600", "Requests a minute a key may make; 0 for no limit")),
+    key(
+        "rate_limit_per_minute",
+        "600",
+        "Requests a minute a key may make, and a tenth of it an address without one (the connection's: forwarded headers \
+         are not trusted); 0 for no limits",
+    ),
 ];
 
 /// Variables that begin with `CLAWRK_` and are no settings of the server.
@@ -180,6 +185,8 @@ pub struct Config {
     pub policy: Policy,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Requests a minute with one key, and the measure of the other limits; 0 for none.
+    pub requests_per_minute: u32,
 }
 
 impl fmt::Debug for Settings {
@@ -322,6 +329,7 @@ impl Settings {
                 "json" => LogFormat::Json,
                 other => return Err(invalid("log_format", "text or json", other)),
             },
+            requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }
 
@@ -375,6 +383,7 @@ mod tests {
             ("fee_bps", "10001"),
             ("listen", "3000"),
             ("log_format", "xml"),
+            ("rate_limit_per_minute", "-1"),
             ("database_url", "mysql://"),
             ("secret_key", "guessable"),
         ] {

@@ -9,6 +9,8 @@ use clawrk_domain::rejection::Sort;
 use clawrk_store::StoreError;
 use serde_json::{Map, Value};
 
+use crate::edge::{FIELDS, HEAD_BYTES, Refusal, URI_BYTES};
+use crate::rates::Standing;
 use crate::request_id;
 
 /// An answer that is no: `{"error", "code", "request_id"}` and a status.
@@ -20,11 +22,20 @@ pub struct Error {
     more: Map<String, Value>,
     retry_after_seconds: Option<u64>,
     close: bool,
+    standing: Option<Standing>,
 }
 
 impl Error {
     fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), retry_after_seconds: None, close: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            more: Map::new(),
+            retry_after_seconds: None,
+            close: false,
+            standing: None,
+        }
     }
 
     /// 401: no key, or none that counts.
@@ -62,9 +73,15 @@ impl Error {
         Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message) }
     }
 
-    /// 408: the client sent nothing more of its body.
-    pub fn silent_client() -> Self {
-        let message = "Nothing came of the request body for 30 seconds: send it again";
+    /// 429: too many requests of a kind within a minute.
+    pub(crate) fn rate_limited(message: String, seconds: u32, standing: Standing) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        Self { standing: Some(standing), ..error.retry_after(seconds.into()) }
+    }
+
+    /// 408: the client sent nothing more of its body, or took too long over the whole.
+    pub fn slow_body() -> Self {
+        let message = "The request body came too slowly: send it again";
         Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "body_timed_out", message) }
     }
 
@@ -128,6 +145,31 @@ impl Error {
     }
 }
 
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let error = match refusal {
+            Refusal::HeadTooLarge => Self::new(
+                too_large,
+                "header_too_large",
+                format!("The request's header may have at most {HEAD_BYTES} bytes"),
+            ),
+            Refusal::TooManyFields => Self::new(
+                too_large,
+                "header_too_large",
+                format!("The request's header may have at most {FIELDS} fields"),
+            ),
+            Refusal::UriTooLong => Self::new(
+                StatusCode::URI_TOO_LONG,
+                "uri_too_long",
+                format!("The URI may have at most {URI_BYTES} bytes"),
+            ),
+            Refusal::Malformed(message) => Self::malformed(message),
+        };
+        Self { close: true, ..error }
+    }
+}
+
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
         let (code, sort) = rejection.code();
@@ -175,6 +217,7 @@ impl From<crate::vault::Unsealable> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, retry_after, close) = (self.status, self.retry_after_seconds, self.close);
+        request_id::stand(self.standing);
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.body()).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {

@@ -1,8 +1,6 @@
 //! What comes in with a request: bodies, idempotency keys, pages.
 
-use std::time::Duration;
-
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -10,17 +8,18 @@ use clawrk_domain::{Rejection, limits};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
-use crate::{App, Error};
+use crate::edge::Limits;
+use crate::{App, Error, json};
 
 /// After a body that is too large, this much more is read before the refusal, so that most clients see it.
 const DRAIN_BYTES: usize = 4 << 20;
 
-/// For how long a client may send nothing of a body that it promised.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Up to here a body is small, and needs no place among the large ones.
+const SMALL_BYTES: usize = 32 << 10;
 
 /// A JSON body that a route takes.
 pub trait Take: DeserializeOwned {
@@ -48,68 +47,83 @@ pub struct Once {
 impl<T: Take> FromRequest<App> for Input<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Error> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, T::LIMIT_BYTES).await?;
-        let value = parse(&bytes)?;
-        let once = once(&parts, &value)?;
-        let body = serde_path_to_error::deserialize(&value).map_err(|error| {
-            let path = error.path().to_string();
-            let problem = without_value(&error.into_inner().to_string());
-            Error::malformed(if path == "." { problem } else { format!("{path}: {problem}") })
-        })?;
+        let Received { bytes, _room } = receive(body, T::LIMIT_BYTES, &app.limits, &app.large_bodies).await?;
+        let body = json::read(&bytes)?;
+        let once = once(&parts, &bytes)?;
         Ok(Self { body, once })
     }
 }
 
-/// Reads a body up to its limit.
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let mut drained = 0;
-    while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| Error::silent_client())? {
-        let frame = frame.map_err(|_| Error::malformed("The request body ended early"))?;
+/// The memory for bodies that are large, which all requests share: who finds none left waits for some.
+#[derive(Debug)]
+pub(crate) struct LargeBodies {
+    kibibytes: Semaphore,
+    all: u32,
+}
+
+impl LargeBodies {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let all = u32::try_from(bytes >> 10).unwrap_or(u32::MAX >> 4);
+        Self { kibibytes: Semaphore::new(all as usize), all }
+    }
+
+    /// Room for a body of so many bytes, or for as many as there are at all.
+    async fn room(&self, bytes: usize) -> SemaphorePermit<'_> {
+        let wanted = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, self.all);
+        self.kibibytes.acquire_many(wanted).await.expect("nobody closes it")
+    }
+}
+
+/// A body, and its place among the large ones.
+struct Received<'a> {
+    bytes: Vec<u8>,
+    _room: Option<SemaphorePermit<'a>>,
+}
+
+/// Receives a body up to its limit. Of one that is larger nothing is kept.
+async fn receive<'a>(
+    mut body: Body,
+    limit: usize,
+    times: &Limits,
+    large_bodies: &'a LargeBodies,
+) -> Result<Received<'a>, Error> {
+    let announced = body.size_hint();
+    let most = usize::try_from(announced.upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX).min(limit);
+    let mut too_large = announced.lower() > limit as u64;
+    let end = Instant::now() + times.request / 10 * 9;
+    let (mut bytes, mut room, mut drained) = (Vec::new(), None, 0);
+    loop {
+        let pause_ends = Instant::now() + times.body_pause;
+        let frame = timeout_at(end.min(pause_ends), body.frame()).await.map_err(|_| Error::slow_body())?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Error::malformed("The request body ended early, or its chunks are malformed"))?;
         let Some(data) = frame.data_ref() else { continue };
-        if drained > 0 || bytes.len() + data.len() > limit {
+        too_large |= bytes.len() + data.len() > limit;
+        if too_large {
+            (bytes, room) = (Vec::new(), None);
             drained += data.len();
-            if drained > DRAIN_BYTES {
+            if drained > limit + DRAIN_BYTES {
                 break;
             }
-        } else {
-            bytes.extend_from_slice(data);
+            continue;
         }
-    }
-    if drained > 0 { Err(Error::too_large(limit)) } else { Ok(bytes) }
-}
-
-fn parse(bytes: &[u8]) -> Result<Value, Error> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Value::Object(serde_json::Map::new()));
-    }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Error::malformed(format!("The request body is not JSON: {error}")))?;
-    if !value.is_object() {
-        return Err(Error::malformed("The request body must be a JSON object"));
-    }
-    Ok(value)
-}
-
-/// What is wrong with a value, without the value: it may be a variable that was sent in the wrong place.
-fn without_value(problem: &str) -> String {
-    let names_it = ["invalid type", "invalid value", "invalid length", "unknown variant"];
-    match problem.rsplit_once(", expected ") {
-        Some((start, expected)) if names_it.iter().any(|name| start.starts_with(name)) => {
-            format!("expected {expected}")
+        if room.is_none() && bytes.len() + data.len() > SMALL_BYTES {
+            room = Some(large_bodies.room(most).await);
+            bytes.reserve_exact(most - bytes.len());
         }
-        _ => problem.to_owned(),
+        bytes.extend_from_slice(data);
     }
+    if too_large { Err(Error::too_large(limit)) } else { Ok(Received { bytes, _room: room }) }
 }
 
-fn once(parts: &Parts, body: &Value) -> Result<Option<Once>, Error> {
+fn once(parts: &Parts, body: &[u8]) -> Result<Option<Once>, Error> {
     let Some(key) = idempotency_key(&parts.headers)? else { return Ok(None) };
     let path = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.path(), |uri| uri.path());
     let mut hasher = Sha256::new();
     hasher.update(format!("{} {path}\n", parts.method));
-    hasher.update(serde_json::to_vec(body).expect("a JSON value is JSON"));
+    hasher.update(json::canonical(body)?);
     Ok(Some(Once { key, fingerprint: hasher.finalize().into() }))
 }
 

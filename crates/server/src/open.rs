@@ -8,6 +8,7 @@ use std::path::Path;
 use clawrk_store::{Clock, Store, StoreError};
 
 use crate::config::Config;
+use crate::edge::Limits;
 use crate::outside::structurer::Offline;
 use crate::vault::Vault;
 use crate::{App, random, serve};
@@ -67,7 +68,8 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
         return Err(OpenError::OtherSecret);
     }
-    let app = App::new(store, vault, config.policy.clone(), Box::new(Offline));
+    let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
+    let app = App::new(store, vault, config.policy.clone(), Box::new(Offline), limits);
     serve::fill(&app.store, &app.market).await?;
     Ok(app)
 }

@@ -16,6 +16,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
+/// How often measurements are summed up.
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
+
 static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// How log lines look.
@@ -121,11 +124,12 @@ pub(crate) fn start_metrics() {
     recorder();
 }
 
-/// Counts a request by its route, not its path: ids are no labels.
-pub(crate) fn request(method: &str, route: &str, status: u16, took: Duration) {
-    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("clawrk_http_requests_total", &labels).increment(1);
-    metrics::histogram!("clawrk_http_request_seconds", &labels[..2]).record(took.as_secs_f64());
+/// Sums up what was measured since: every measurement is kept until then, whether or not anybody reads the metrics.
+pub(crate) async fn sum_up_regularly() {
+    loop {
+        tokio::time::sleep(SUM_UP_EVERY).await;
+        recorder().run_upkeep();
+    }
 }
 
 /// Counts a task that was run.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use clawrk_domain::Policy;
+use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::structurer::Offline;
 use clawrk_server::vault::Vault;
@@ -82,7 +83,9 @@ pub(crate) async fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
 async fn play(args: &DemoArgs, folder: &Path, told: &Cell<bool>, out: &Output) -> Result<(), Failure> {
     let secret = format!("{:032x}", random::seed());
     let brief = Policy { hold_seconds: HOLD_SECONDS, ..Policy::default() };
-    let app = open(folder, &secret, brief).await?;
+    // The story is told as fast as it can be.
+    let unhurried = Limits { requests_per_minute: 0, ..Limits::default() };
+    let app = open(folder, &secret, brief, unhurried).await?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().context("a listener has an address")?;
     let (report, cast) = on_stage(&app, listener, tell(&app, &format!("http://{address}"), out)).await?;
@@ -92,7 +95,7 @@ async fn play(args: &DemoArgs, folder: &Path, told: &Cell<bool>, out: &Output) -
         return Ok(());
     }
     drop(app);
-    let app = open(folder, &secret, Policy::default()).await?;
+    let app = open(folder, &secret, Policy::default(), Limits::default()).await?;
     let stay = async {
         if !out.is_json() {
             report.invite(&cast, out);
@@ -134,9 +137,9 @@ pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn open(folder: &Path, secret: &str, policy: Policy) -> anyhow::Result<App> {
+async fn open(folder: &Path, secret: &str, policy: Policy, limits: Limits) -> anyhow::Result<App> {
     let store = Store::sqlite(folder, policy.clone(), Clock::System)?;
-    let app = App::new(store, Vault::new(secret), policy, Box::new(Offline));
+    let app = App::new(store, Vault::new(secret), policy, Box::new(Offline), limits);
     serve::fill(&app.store, &app.market).await?;
     Ok(app)
 }

@@ -7,6 +7,7 @@
 
 mod backup;
 mod crash;
+mod crowds;
 mod exchange;
 mod powercut;
 mod smoke;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod conventions;
+mod edge;
 mod fields;
 mod idempotency;
 mod jobs;
@@ -14,6 +15,7 @@ mod log;
 mod matrix;
 mod openapi;
 mod races;
+mod rates;
 mod routes;
 mod secrets;
 mod sight;

@@ -11,6 +11,7 @@ use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
+use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::structurer::{Offline, Structurer};
 use clawrk_server::tasks::runner;
@@ -86,28 +87,40 @@ pub struct User {
 impl TestApp {
     /// An empty exchange at noon of the first day of 2025.
     pub async fn new() -> Self {
-        Self::with(Box::new(Offline), LOOPBACK).await
+        Self::with(Box::new(Offline), LOOPBACK, unhurried()).await
     }
 
     /// The same, asked from another machine.
     pub async fn from_afar() -> Self {
-        Self::with(Box::new(Offline), "192.0.2.7:40000").await
+        Self::with(Box::new(Offline), "192.0.2.7:40000", unhurried()).await
+    }
+
+    /// The same, where clients may take so much of the server.
+    pub async fn limited(limits: Limits) -> Self {
+        Self::with(Box::new(Offline), "192.0.2.7:40000", limits).await
     }
 
     /// The same, with another structurer.
     pub async fn structured_by(structurer: impl Structurer + 'static) -> Self {
-        Self::with(Box::new(structurer), LOOPBACK).await
+        Self::with(Box::new(structurer), LOOPBACK, unhurried()).await
     }
 
-    async fn with(structurer: Box<dyn Structurer>, peer: &str) -> Self {
+    async fn with(structurer: Box<dyn Structurer>, peer: &str, limits: Limits) -> Self {
         let policy = Policy::default();
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy, clock.clone()).await;
-        Self::over(store, structurer, peer, clock, Arc::new(data)).await
+        Self::over(store, structurer, peer, clock, Arc::new(data), limits).await
     }
 
-    async fn over(store: Store, structurer: Box<dyn Structurer>, peer: &str, clock: Clock, data: Arc<Data>) -> Self {
-        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), structurer);
+    async fn over(
+        store: Store,
+        structurer: Box<dyn Structurer>,
+        peer: &str,
+        clock: Clock,
+        data: Arc<Data>,
+        limits: Limits,
+    ) -> Self {
+        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), structurer, limits);
         serve::fill(&app.store, &app.market).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
@@ -121,7 +134,15 @@ impl TestApp {
             return Self { app, router, clock: self.clock.clone(), data: Arc::clone(&self.data) };
         };
         let store = Store::postgres(url, Policy::default(), self.clock.clone()).await.unwrap();
-        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), Arc::clone(&self.data)).await
+        Self::over(
+            store,
+            Box::new(Offline),
+            LOOPBACK,
+            self.clock.clone(),
+            Arc::clone(&self.data),
+            self.app.limits.clone(),
+        )
+        .await
     }
 
     /// Runs SQL in the exchange's PostgreSQL database, behind its back; false where there is none.
@@ -149,6 +170,12 @@ impl TestApp {
     /// Nobody: requests without a key.
     pub fn anonymous(&self) -> User {
         User { router: self.router.clone(), id: String::new(), key: String::new() }
+    }
+
+    /// The same user, asking from another address.
+    pub fn elsewhere(&self, user: &User, peer: &str) -> User {
+        let peer: SocketAddr = peer.parse().unwrap();
+        User { router: router(self.app.clone()).layer(MockConnectInfo(peer)), ..user.clone() }
     }
 
     /// Moves the clock and runs every task that is due then.
@@ -188,6 +215,11 @@ impl TestApp {
         assert_eq!(audit.offence, None, "{audit:?}");
         assert_eq!(audit.sum(), Cents::ZERO);
     }
+}
+
+/// What a client may take when that is not what is tested: a clock that stands still makes a long minute.
+fn unhurried() -> Limits {
+    Limits { requests_per_minute: 1_000_000, ..Limits::default() }
 }
 
 impl User {

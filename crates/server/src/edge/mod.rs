@@ -1,0 +1,159 @@
+//! Where the world's bytes arrive: what a client may take of the server, and what never gets further than here.
+//!
+//! [`wire`] reads heads and watches the time, [`connections`] counts, and [`converse`] carries one connection from its
+//! first byte to its last.
+
+mod connections;
+mod head;
+mod wire;
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::Watcher;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use crate::{Error, envelope};
+pub(crate) use connections::Connections;
+pub(crate) use head::{FIELDS, HEAD_BYTES, Refusal, URI_BYTES};
+use wire::{InHand, Talk, Wire};
+
+/// What hyper reads ahead and writes behind on a connection, at most, in bytes.
+const BUFFER_BYTES: usize = 32 << 10;
+
+/// What one client may take of the server.
+///
+/// An answer that is a stream takes as long as it takes: only a client that no longer reads ends it.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the connection to the first byte.
+    pub first_byte: Duration,
+    /// From a request's first byte to the end of its head.
+    pub head: Duration,
+    /// Between two parts of a body.
+    pub body_pause: Duration,
+    /// From a request's head to the head of its answer; nine tenths of it are for the body to come.
+    pub request: Duration,
+    /// From an answer to the next request on the same connection.
+    pub idle: Duration,
+    /// For how long a client may take nothing of what is written to it.
+    pub unread: Duration,
+    /// Connections at once; as many as the process has file descriptors for when nothing is said.
+    pub connections: Option<usize>,
+    /// Of these, from one address that is not on this machine.
+    pub connections_of_an_address: usize,
+    /// Memory for bodies that are large, all together, in bytes: who finds none left waits for some.
+    pub large_bodies: usize,
+    /// Requests a minute with one key; what else is counted is in proportion. 0 for no limits of that kind.
+    pub requests_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            body_pause: Duration::from_secs(15),
+            request: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            unread: Duration::from_secs(60),
+            connections: None,
+            connections_of_an_address: 256,
+            large_bodies: 32 << 20,
+            requests_per_minute: 600,
+        }
+    }
+}
+
+/// Answers the requests of one connection, until it ends or has been silent for too long.
+pub(crate) async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher, limits: Limits) {
+    // Answers are small and should go at once.
+    let _ = stream.set_nodelay(true);
+    let talk = Arc::new(Talk::new());
+    let wire = Wire::new(stream, Arc::clone(&talk), limits);
+    let service = service_fn(move |request| {
+        let in_hand = InHand::new(&talk);
+        let answer = answer(request, peer, &talk, router.clone());
+        async move { Ok::<_, Infallible>(answer.await.map(|body| Answer { body, _in_hand: in_hand })) }
+    });
+    let mut http = http1::Builder::new();
+    // The wire watches the time.
+    http.header_read_timeout(None).max_buf_size(BUFFER_BYTES);
+    // That a client goes away in the middle is nothing to tell of.
+    let _ = watcher.watch(http.serve_connection(TokioIo::new(wire), service)).await;
+}
+
+fn answer(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    talk: &Talk,
+    mut router: Router,
+) -> impl Future<Output = Response<Body>> + use<> {
+    let has_host = request.version() == Version::HTTP_10 || request.headers().contains_key(header::HOST);
+    let refusal = if has_host { None } else { Some(talk.refusal()) };
+    // After chunks the wire does not know where the next request would begin.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    async move {
+        let mut response = match refusal {
+            Some(refusal) => envelope::of_refusal(Error::from(refusal)).await,
+            None => match router.call(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        if is_last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The body of an answer: the request is in hand until it is written.
+struct Answer {
+    body: Body,
+    _in_hand: InHand,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Tells a client for whom there is no place, if it listens, and closes.
+pub(crate) fn turn_away(stream: TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
+        cache-control: no-store\r\nconnection: close\r\n\r\n{\"error\":\"There are too many connections: close some, \
+        or try again in 5 seconds\",\"code\":\"too_many_connections\",\"request_id\":null}";
+    // It never blocks, and nobody waits for it.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(FULL));
+}
