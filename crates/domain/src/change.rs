@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Attempt, Offer, Status, Submission, Verification, Worker};
+use crate::job::{Attempt, Status, Submission, Verification, Worker};
 use crate::{Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, User, UserId};
 
 /// What follows from a command that was not refused; all of it or nothing is written.
@@ -85,8 +85,6 @@ pub enum Write {
     UpdateJob(Arc<Job>),
     /// An attempt begins or gets further.
     Attempt(AttemptRecord),
-    /// An agent was presented a job, or what came of it.
-    Offer(JobId, Offer, Timestamp),
     /// Money moves.
     Transfer(Transfer),
     /// Something happened to a job.

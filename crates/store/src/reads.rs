@@ -108,9 +108,7 @@ impl Store {
     /// A job.
     pub async fn job(&self, job: JobId) -> Result<Option<Job>, StoreError> {
         let found = self.backend.query(sql::JOB, vec![job.into()]).await?;
-        let Some(found) = found.first() else { return Ok(None) };
-        let offers = self.backend.query(sql::OFFERS, vec![job.into()]).await?;
-        row::job(found, &offers).map(Some)
+        found.first().map(row::job).transpose()
     }
 
     /// The places of up to `limit` jobs of a list, from behind a place on.

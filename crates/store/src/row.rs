@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use clawrk_domain::{
-    Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Offer, Reason, Scopes, State, Status,
-    Submission, Task, TaskKind, User, Worker, change::Moved, ledger::Entry,
+    Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Reason, Scopes, State, Status, Submission, Task,
+    TaskKind, User, Worker, change::Moved, ledger::Entry,
 };
 
 use crate::StoreError;
@@ -55,14 +55,14 @@ pub(crate) fn key(row: &Row) -> Result<ApiKey, StoreError> {
     })
 }
 
-pub(crate) fn job(row: &Row, offers: &[Row]) -> Result<Job, StoreError> {
+pub(crate) fn job(row: &Row) -> Result<Job, StoreError> {
     let brief = Brief {
-        prompt: row.text(14)?,
-        title: row.text(15)?,
-        description: row.text_or_null(16)?,
-        requirements: row.text_or_null(17)?,
-        criteria: row.json(18)?,
-        sealed_env: row.bytes_or_null(19)?.map(<[u8]>::to_owned),
+        prompt: row.text(15)?,
+        title: row.text(16)?,
+        description: row.text_or_null(17)?,
+        requirements: row.text_or_null(18)?,
+        criteria: row.json(19)?,
+        sealed_env: row.bytes_or_null(20)?.map(<[u8]>::to_owned),
     };
     Ok(Job {
         id: row.parsed(0)?,
@@ -74,7 +74,7 @@ pub(crate) fn job(row: &Row, offers: &[Row]) -> Result<Job, StoreError> {
         state: state(row)?,
         attempt_count: row.count(9)?,
         cancellation_requested: row.flag(10)?,
-        offers: offers.iter().map(offer).collect::<Result<_, _>>()?,
+        offers: if row.str_or_null(14)?.is_some() { row.json(14)? } else { Vec::new() },
         version: row.count(11)?,
         created_at: row.time(12)?,
         updated_at: row.time(13)?,
@@ -83,8 +83,8 @@ pub(crate) fn job(row: &Row, offers: &[Row]) -> Result<Job, StoreError> {
 
 fn state(row: &Row) -> Result<State, StoreError> {
     let finished = || {
-        let verification = row.str_or_null(28)?.is_some().then(|| row.json(28)).transpose()?;
-        let submission = if row.int_or_null(25)?.is_some() { Some(submission(row)?) } else { None };
+        let verification = row.str_or_null(29)?.is_some().then(|| row.json(29)).transpose()?;
+        let submission = if row.int_or_null(26)?.is_some() { Some(submission(row)?) } else { None };
         Ok::<_, StoreError>(Finished { attempt: attempt(row)?, submission, verification })
     };
     Ok(match row.parsed::<Status>(2)? {
@@ -95,30 +95,26 @@ fn state(row: &Row) -> Result<State, StoreError> {
         Status::Submitted => State::Submitted(attempt(row)?, submission(row)?),
         Status::Verified => State::Verified(finished()?),
         Status::Failed => State::Failed(finished()?),
-        Status::Cancelled if row.int_or_null(20)?.is_none() => State::Cancelled(None),
+        Status::Cancelled if row.int_or_null(21)?.is_none() => State::Cancelled(None),
         Status::Cancelled => State::Cancelled(Some(finished()?)),
     })
 }
 
 fn attempt(row: &Row) -> Result<Attempt, StoreError> {
     Ok(Attempt {
-        number: row.count(20)?,
-        worker: worker(row, 21)?,
-        accepted_at: row.time(23)?,
-        deadline_at: row.time(24)?,
+        number: row.count(21)?,
+        worker: worker(row, 22)?,
+        accepted_at: row.time(24)?,
+        deadline_at: row.time(25)?,
     })
 }
 
 fn submission(row: &Row) -> Result<Submission, StoreError> {
     Ok(Submission {
-        submitted_at: row.time(25)?,
-        review_until: row.time(26)?,
-        output_text: row.str_or_null(27)?.map(Arc::from),
+        submitted_at: row.time(26)?,
+        review_until: row.time(27)?,
+        output_text: row.str_or_null(28)?.map(Arc::from),
     })
-}
-
-fn offer(row: &Row) -> Result<Offer, StoreError> {
-    Ok(Offer { worker: worker(row, 0)?, barred: row.flag(2)?, not_before: row.time_or_null(3)? })
 }
 
 fn worker(row: &Row, at: usize) -> Result<Worker, StoreError> {

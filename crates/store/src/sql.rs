@@ -9,7 +9,7 @@ macro_rules! jobs {
         concat!(
             "SELECT j.id, j.sender_id, j.status, j.price_cents, j.fee_cents, j.time_limit_seconds, j.worker_agent_id,
                     j.worker_user_id, j.hold_expires_at, j.attempt_count, j.cancellation_requested, j.version,
-                    j.created_at, j.updated_at,
+                    j.created_at, j.updated_at, j.offers,
                     b.prompt, b.title, b.description, b.requirements, b.criteria, b.sealed_env,
                     a.number, a.agent_id, a.user_id, a.accepted_at, a.deadline_at, a.submitted_at, a.review_until,
                     a.output_text, a.verification
@@ -53,6 +53,19 @@ macro_rules! users {
     };
 }
 
+/// A read of one row of one table that locks it to the end of the transaction, where that means something: whoever
+/// waited for it reads what the one before has left.
+pub(crate) struct Locked {
+    pub(crate) read: &'static str,
+    pub(crate) locking: &'static str,
+}
+
+macro_rules! locked {
+    ($read:expr) => {
+        Locked { read: $read, locking: concat!($read, " FOR NO KEY UPDATE") }
+    };
+}
+
 /// SQLite alone: another number when another connection has committed.
 pub(crate) const OTHERS_COMMITTED: &str = "PRAGMA data_version";
 
@@ -62,10 +75,11 @@ pub(crate) const ANY_USER: &str = "SELECT 1 FROM users LIMIT 1";
 pub(crate) const USER: &str = users!("WHERE u.id = $1");
 pub(crate) const USERS_NAMED: &str = users!("WHERE u.name = $1 OR u.email = $1 ORDER BY u.created_at, u.id LIMIT 10");
 pub(crate) const EMAIL_TAKEN: &str = "SELECT 1 FROM users WHERE email = $1";
-pub(crate) const WALLET: &str = "SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1";
+pub(crate) const WALLET: Locked =
+    locked!("SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1");
 
-pub(crate) const AGENT: &str = agents!("WHERE id = $1 AND deleted_at IS NULL");
-pub(crate) const DEFAULT_AGENT: &str = agents!("WHERE owner_id = $1 AND is_default = 1");
+pub(crate) const AGENT: Locked = locked!(agents!("WHERE id = $1 AND deleted_at IS NULL"));
+pub(crate) const DEFAULT_AGENT: Locked = locked!(agents!("WHERE owner_id = $1 AND is_default = 1"));
 pub(crate) const AGENTS: &str =
     agents!("WHERE owner_id = $1 AND deleted_at IS NULL ORDER BY is_default DESC, created_at, id");
 pub(crate) const ENGAGED: &str =
@@ -75,9 +89,9 @@ pub(crate) const KEY: &str = keys!("AND id = $1");
 pub(crate) const KEYS: &str = keys!("AND user_id = $1 ORDER BY created_at, id");
 
 pub(crate) const JOB: &str = jobs!("WHERE j.id = $1");
-pub(crate) const JOB_HELD_BY: &str = jobs!("WHERE j.worker_agent_id = $1 AND j.status = 'held'");
-pub(crate) const OFFERS: &str =
-    "SELECT agent_id, user_id, barred, not_before FROM offers WHERE job_id = $1 ORDER BY first_at, agent_id";
+/// SQLite alone: PostgreSQL locks it as it looks.
+pub(crate) const IS_QUEUED: &str = "SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued'";
+pub(crate) const JOB_HELD_BY: &str = "SELECT id FROM jobs WHERE worker_agent_id = $1 AND status = 'held'";
 
 /// Goes from job to job back to the sender's first one; both databases read no more of it than is taken.
 macro_rules! jobs_sent {

@@ -18,7 +18,7 @@ use clawrk_domain::{
 
 use crate::hot::Known;
 use crate::tx::{Lock, News, Tx};
-use crate::writes::{Statement, Wallets, statements, wallets_of};
+use crate::writes::{Statement, Wallet, Wallets, statements, wallets_of};
 use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
 
 /// For how long an answer is kept.
@@ -44,7 +44,7 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
     };
     for user in wallets_of(&change.writes) {
         if let Entry::Vacant(place) = wallets.entry(user)
-            && let Some(wallet) = tx.wallet(user).await?
+            && let Some(wallet) = load_wallet(tx, user).await?
         {
             place.insert(wallet);
         }
@@ -105,7 +105,7 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<(Facts, Wallets), S
             };
         }
         Action::Grant { user, .. } => {
-            wallets.extend(tx.wallet(*user).await?.map(|wallet| (*user, wallet)));
+            wallets.extend(load_wallet(tx, *user).await?.map(|wallet| (*user, wallet)));
             facts.user_exists = !wallets.is_empty();
         }
         _ => {}
@@ -128,13 +128,17 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<(Facts, Wallets), S
             facts.lease_is_current = lease_is_current(tx, lease).await?;
         }
         if let (true, Actor::User(user)) = (action.spends(), request.command.actor) {
-            let wallet = tx.wallet(user).await?.unwrap_or_default();
+            let wallet = load_wallet(tx, user).await?.unwrap_or_default();
             facts.wallet = wallet.balance;
             wallets.insert(user, wallet);
         }
         facts.now = Some(tx.now().await?);
     }
     Ok((facts, wallets))
+}
+
+async fn load_wallet(tx: &mut impl Tx, user: UserId) -> Result<Option<Wallet>, StoreError> {
+    tx.locked(&sql::WALLET, vec![user.into()]).await?.as_ref().map(row::wallet).transpose()
 }
 
 /// What is known of the one who asks: agents, keys, and what the agent has in hand.
@@ -164,14 +168,8 @@ async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut
 
 async fn load_agent(tx: &mut impl Tx, user: UserId, named: Option<AgentId>) -> Result<Option<Agent>, StoreError> {
     let (query, of) = named.map_or((sql::DEFAULT_AGENT, user.into()), |agent| (sql::AGENT, agent.into()));
-    let found = tx.query(query, vec![of]).await?;
-    let Some(agent) = found.first().map(row::agent).transpose()? else { return Ok(None) };
-    if agent.owner != user {
-        return Ok(None);
-    }
-    // Read again behind the lock: it may have been changed or deleted meanwhile.
-    tx.lock(Lock::Agent(agent.id)).await?;
-    tx.query(sql::AGENT, vec![agent.id.into()]).await?.first().map(row::agent).transpose()
+    let agent = tx.locked(&query, vec![of]).await?.as_ref().map(row::agent).transpose()?;
+    Ok(agent.filter(|agent| agent.owner == user))
 }
 
 /// The job that the agent holds, locked; and before it the one that it claims, where that comes first.
@@ -198,22 +196,21 @@ async fn first_open(
     agent: AgentId,
     now: Timestamp,
 ) -> Result<Option<Job>, StoreError> {
-    for candidate in candidates {
-        if tx.lock(Lock::QueuedJob(*candidate)).await?
-            && let Some(job) = load_job(tx, *candidate).await?
-            && job.is_open_to(agent, now)
-        {
-            return Ok(Some(job));
+    let mut left = candidates;
+    while let Some(first) = tx.lock_queued(left).await? {
+        let job = load_job(tx, first).await?;
+        if job.as_ref().is_some_and(|job| job.is_open_to(agent, now)) {
+            return Ok(job);
         }
+        let place = left.iter().position(|candidate| *candidate == first).unwrap_or(left.len() - 1);
+        left = &left[place + 1..];
     }
     Ok(None)
 }
 
 async fn load_job(tx: &mut impl Tx, job: JobId) -> Result<Option<Job>, StoreError> {
     let found = tx.query(sql::JOB, vec![job.into()]).await?;
-    let Some(found) = found.first() else { return Ok(None) };
-    let offers = tx.query(sql::OFFERS, vec![job.into()]).await?;
-    row::job(found, &offers).map(Some)
+    found.first().map(row::job).transpose()
 }
 
 async fn lease_is_current(tx: &mut impl Tx, lease: &Lease) -> Result<bool, StoreError> {

@@ -3,24 +3,21 @@
 //! SQLite answers at once, on its writer's thread, so its futures are ready when they are made;
 //! PostgreSQL's wait for the network. Locks mean something on PostgreSQL only: SQLite's writer is alone.
 
-use clawrk_domain::{AgentId, JobId, TaskKind, Timestamp, UserId};
+use clawrk_domain::{JobId, TaskKind, Timestamp, UserId};
 
 use crate::StoreError;
 use crate::hot::Known;
+use crate::sql::Locked;
 use crate::value::{Row, Value};
-use crate::writes::{Statement, Wallet};
+use crate::writes::Statement;
 
 /// A row that is about to be decided about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lock {
     /// Of users: guards the user's agents and keys as sets.
     User(UserId),
-    /// Of agents: guards that it holds one job at most and is not deleted at work.
-    Agent(AgentId),
     /// Of jobs.
     Job(JobId),
-    /// Of jobs, if it is queued and nobody else has it in hand.
-    QueuedJob(JobId),
     /// Of tasks, if nobody else has it in hand.
     Task(TaskKind, JobId),
 }
@@ -42,8 +39,11 @@ pub(crate) trait Tx {
     /// Locks a row to the end of the transaction; false when it is not there, or skipped.
     async fn lock(&mut self, row: Lock) -> Result<bool, StoreError>;
 
-    /// Locks a wallet to the end of the transaction and reads it, as it is once the lock is had.
-    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError>;
+    /// Locks a row to the end of the transaction and reads it, as it is once the lock is had; none if it is not there.
+    async fn locked(&mut self, query: &Locked, values: Vec<Value>) -> Result<Option<Row>, StoreError>;
+
+    /// Locks the first of these jobs that is queued and that nobody else has in hand.
+    async fn lock_queued(&mut self, jobs: &[JobId]) -> Result<Option<JobId>, StoreError>;
 
     /// Reads.
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clawrk_domain::change::AttemptRecord;
 use clawrk_domain::{
-    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, Offer, State, Task, Timestamp, Transfer, TransferId, User,
+    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, State, Task, Timestamp, Transfer, TransferId, User,
     UserId, Worker, Write,
 };
 
@@ -71,7 +71,6 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets) -> Vec<Statemen
             Write::TouchKey(key, at) => statements.push(touch_key(*key, *at)),
             Write::UpdateJob(job) => statements.push(update_job(job)),
             Write::Attempt(record) => statements.push(attempt(record)),
-            Write::Offer(job, of, at) => statements.push(offer(*job, of, *at)),
             Write::Event(happened) => statements.push(event(happened)),
             Write::Schedule(task) => statements.push(schedule(task)),
             Write::Unschedule(task) => statements.push(unschedule(task)),
@@ -211,9 +210,9 @@ fn update_job(job: &Job) -> Statement {
     };
     one(
         "UPDATE jobs SET status = $1, escrow_cents = $2, worker_agent_id = $3, worker_user_id = $4,
-                         hold_expires_at = $5, attempt_count = $6, cancellation_requested = $7, version = $8,
-                         updated_at = $9
-          WHERE id = $10 AND version = $11",
+                         hold_expires_at = $5, attempt_count = $6, cancellation_requested = $7, offers = $8,
+                         version = $9, updated_at = $10
+          WHERE id = $11 AND version = $12",
         vec![
             job.status().as_str().into(),
             escrow(job).into(),
@@ -222,6 +221,7 @@ fn update_job(job: &Job) -> Statement {
             until.into(),
             job.attempt_count.into(),
             job.cancellation_requested.into(),
+            if job.offers.is_empty() { Value::Null } else { json(&job.offers) },
             job.version.into(),
             job.updated_at.into(),
             job.id.into(),
@@ -253,21 +253,6 @@ fn attempt(record: &AttemptRecord) -> Statement {
             record.verification.as_ref().map(json_text).into(),
             record.outcome.map(clawrk_domain::change::Outcome::as_str).into(),
             record.ended_at.into(),
-        ],
-    )
-}
-
-fn offer(job: JobId, offer: &Offer, at: Timestamp) -> Statement {
-    one(
-        "INSERT INTO offers (job_id, agent_id, user_id, barred, not_before, first_at) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (job_id, agent_id) DO UPDATE SET barred = excluded.barred, not_before = excluded.not_before",
-        vec![
-            job.into(),
-            offer.worker.agent.into(),
-            offer.worker.user.into(),
-            offer.barred.into(),
-            offer.not_before.into(),
-            at.into(),
         ],
     )
 }

@@ -162,7 +162,7 @@ impl FromStr for Status {
 }
 
 /// An agent at a job, and its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// Which agent.
     pub agent: AgentId,
@@ -229,7 +229,7 @@ pub struct Verification {
 }
 
 /// An agent was presented a job: a fact that outlives the hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// To whom.
     pub worker: Worker,

@@ -55,17 +55,12 @@ impl Step {
 
     /// Remembers that the agent was presented the job, and what came of it.
     pub(super) fn offer(mut self, worker: Worker, barred: bool, not_before: Option<Timestamp>) -> Self {
-        let known = self.job.offers.iter_mut().find(|offer| offer.worker == worker);
-        let offer = if let Some(offer) = known {
+        if let Some(offer) = self.job.offers.iter_mut().find(|offer| offer.worker == worker) {
             offer.barred |= barred;
             offer.not_before = not_before;
-            *offer
         } else {
-            let offer = Offer { worker, barred, not_before };
-            self.job.offers.push(offer);
-            offer
-        };
-        self.writes.push(Write::Offer(self.job.id, offer, self.now));
+            self.job.offers.push(Offer { worker, barred, not_before });
+        }
         self
     }
 

@@ -51,7 +51,8 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_by_user ON api_keys (user_id) WHERE revoked_at IS NULL;
 
--- What changes of a job. The worker is the holder while held, and the receiver from accepted on.
+-- What changes of a job. The worker is the holder while held, and the receiver from accepted on. Offers are JSON: whom
+-- it was presented to, in that order, and what came of it; they are read and written with the job and never searched.
 CREATE TABLE jobs (
     id                     TEXT COLLATE "C" PRIMARY KEY,
     sender_id              UUID NOT NULL,
@@ -66,6 +67,7 @@ CREATE TABLE jobs (
     hold_expires_at        BIGINT,
     attempt_count          BIGINT NOT NULL,
     cancellation_requested BIGINT NOT NULL,
+    offers                 TEXT COLLATE "C",
     version                BIGINT NOT NULL,
     previous               TEXT COLLATE "C",
     created_at             BIGINT NOT NULL,
@@ -106,16 +108,6 @@ CREATE TABLE attempts (
     outcome      TEXT COLLATE "C",
     ended_at     BIGINT,
     PRIMARY KEY (job_id, number)
-);
-
-CREATE TABLE offers (
-    job_id     TEXT COLLATE "C" NOT NULL,
-    agent_id   UUID NOT NULL,
-    user_id    UUID NOT NULL,
-    barred     BIGINT NOT NULL,
-    not_before BIGINT,
-    first_at   BIGINT NOT NULL,
-    PRIMARY KEY (job_id, agent_id)
 );
 
 CREATE TABLE events (

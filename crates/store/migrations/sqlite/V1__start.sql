@@ -50,7 +50,8 @@ CREATE TABLE api_keys (
 ) WITHOUT ROWID;
 CREATE INDEX api_keys_by_user ON api_keys (user_id) WHERE revoked_at IS NULL;
 
--- What changes of a job. The worker is the holder while held, and the receiver from accepted on.
+-- What changes of a job. The worker is the holder while held, and the receiver from accepted on. Offers are JSON: whom
+-- it was presented to, in that order, and what came of it; they are read and written with the job and never searched.
 CREATE TABLE jobs (
     id                     TEXT PRIMARY KEY,
     sender_id              BLOB NOT NULL,
@@ -65,6 +66,7 @@ CREATE TABLE jobs (
     hold_expires_at        BIGINT,
     attempt_count          BIGINT NOT NULL,
     cancellation_requested BIGINT NOT NULL,
+    offers                 TEXT,
     version                BIGINT NOT NULL,
     previous               TEXT,
     created_at             BIGINT NOT NULL,
@@ -106,16 +108,6 @@ CREATE TABLE attempts (
     ended_at     BIGINT,
     PRIMARY KEY (job_id, number)
 );
-
-CREATE TABLE offers (
-    job_id     TEXT NOT NULL,
-    agent_id   BLOB NOT NULL,
-    user_id    BLOB NOT NULL,
-    barred     BIGINT NOT NULL,
-    not_before BIGINT,
-    first_at   BIGINT NOT NULL,
-    PRIMARY KEY (job_id, agent_id)
-) WITHOUT ROWID;
 
 CREATE TABLE events (
     job_id   TEXT NOT NULL,

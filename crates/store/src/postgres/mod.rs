@@ -219,12 +219,10 @@ impl Node {
     /// The jobs of these ids that are there, all asked for at once.
     async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Arc<Job>>, StoreError> {
         let client = self.readers.get().await.map_err(unreachable)?;
-        let (job, offers) = (client.prepare_cached(sql::JOB).await?, client.prepare_cached(sql::OFFERS).await?);
+        let job = client.prepare_cached(sql::JOB).await?;
         let found = try_join_all(ids.iter().map(async |name| {
             let place = [(*name).into()];
-            let (found, offers) =
-                futures_util::future::try_join(rows(&client, &job, &place), rows(&client, &offers, &place)).await?;
-            found.first().map(|found| row::job(found, &offers).map(Arc::new)).transpose()
+            rows(&client, &job, &place).await?.first().map(|found| row::job(found).map(Arc::new)).transpose()
         }));
         Ok(found.await?.into_iter().flatten().collect())
     }

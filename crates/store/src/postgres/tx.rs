@@ -1,21 +1,24 @@
 //! A transaction on PostgreSQL.
 
-use clawrk_domain::{Timestamp, UserId};
+use clawrk_domain::{JobId, Timestamp, UserId};
 use deadpool_postgres::Transaction;
 use futures_util::future::try_join_all;
 use tokio_postgres::error::SqlState;
 
 use crate::hot::Known;
+use crate::sql::Locked;
 use crate::tx::{Lock, News, Tx, check_rows};
 use crate::value::{Row, Value};
-use crate::writes::{Statement, Wallet};
+use crate::writes::Statement;
 use crate::{Clock, StoreError};
 
 /// Statements that are sent without waiting for the answer to the one before.
 const PIPELINE: usize = 16;
 
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-const WALLET: &str = "SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1 FOR NO KEY UPDATE";
+/// The names come as one text; the first that is free, in their order.
+const LOCK_QUEUED: &str = "SELECT id FROM jobs WHERE id = ANY (string_to_array($1, ' ')) AND status = 'queued'
+      ORDER BY array_position(string_to_array($1, ' '), id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
 const TELL: &str = "INSERT INTO feed (kind, id) VALUES ($1, $2)";
 
 /// The key's lock: free again when the transaction ends, however it ends.
@@ -65,12 +68,7 @@ impl Tx for PostgresTx<'_> {
     async fn lock(&mut self, row: Lock) -> Result<bool, StoreError> {
         let (sql, place) = match row {
             Lock::User(user) => ("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE", vec![user.into()]),
-            Lock::Agent(agent) => ("SELECT 1 FROM agents WHERE id = $1 FOR NO KEY UPDATE", vec![agent.into()]),
             Lock::Job(job) => ("SELECT 1 FROM jobs WHERE id = $1 FOR NO KEY UPDATE", vec![job.into()]),
-            Lock::QueuedJob(job) => (
-                "SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued' FOR NO KEY UPDATE SKIP LOCKED",
-                vec![job.into()],
-            ),
             Lock::Task(kind, job) => (
                 "SELECT 1 FROM tasks WHERE kind = $1 AND job_id = $2 FOR UPDATE SKIP LOCKED",
                 vec![kind.as_str().into(), job.into()],
@@ -79,9 +77,13 @@ impl Tx for PostgresTx<'_> {
         Ok(!self.rows(sql, &place).await?.is_empty())
     }
 
-    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError> {
-        // One row of one table: whoever waited for it reads what the one before has left.
-        self.rows(WALLET, &[user.into()]).await?.first().map(crate::row::wallet).transpose()
+    async fn locked(&mut self, query: &Locked, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(query.locking, &values).await?.pop())
+    }
+
+    async fn lock_queued(&mut self, jobs: &[JobId]) -> Result<Option<JobId>, StoreError> {
+        let names: Vec<&str> = jobs.iter().map(JobId::as_str).collect();
+        self.rows(LOCK_QUEUED, &[names.join(" ").into()]).await?.first().map(|row| row.parsed(0)).transpose()
     }
 
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {

@@ -18,15 +18,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use clawrk_domain::{Policy, Timestamp, UserId};
+use clawrk_domain::{JobId, Policy, Timestamp, UserId};
 use futures_util::FutureExt;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::hot::Hot;
+use crate::sql::Locked;
 use crate::tx::{Lock, News, Tx};
 use crate::value::{Row, Value};
-use crate::writes::{Statement, Wallet};
+use crate::writes::Statement;
 use crate::{Clock, Observer, Order, Reply, StoreError, sql, submit, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
@@ -211,8 +212,17 @@ impl Tx for Session<'_> {
         Ok(true)
     }
 
-    async fn wallet(&mut self, user: UserId) -> Result<Option<Wallet>, StoreError> {
-        self.rows(sql::WALLET, &[user.into()])?.first().map(crate::row::wallet).transpose()
+    async fn locked(&mut self, query: &Locked, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(query.read, &values)?.pop())
+    }
+
+    async fn lock_queued(&mut self, jobs: &[JobId]) -> Result<Option<JobId>, StoreError> {
+        for job in jobs {
+            if !self.rows(sql::IS_QUEUED, &[(*job).into()])?.is_empty() {
+                return Ok(Some(*job));
+            }
+        }
+        Ok(None)
     }
 
     async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
