@@ -7,12 +7,15 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Where an exchange keeps its data; several servers may share a database.
 pub(crate) struct Exchange {
     /// Holds the SQLite database, and everything else that commands write.
     folder: TempDir,
     database_url: Option<String>,
+    /// Other settings than the default ones, as variables.
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A server process; killed when dropped.
@@ -31,7 +34,7 @@ pub(crate) struct User {
 impl Exchange {
     /// An empty one on SQLite.
     pub(crate) fn sqlite() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), database_url: None }
+        Self { folder: tempfile::tempdir().unwrap(), database_url: None, settings: Vec::new() }
     }
 
     /// An empty one on a database of its own; none when the tests were given no server.
@@ -40,17 +43,27 @@ impl Exchange {
             assert!(variable("REQUIRE_POSTGRES").is_none(), "CLAWRK_TEST_POSTGRES names no server");
             return None;
         };
+        Some(Self::on(&server).await)
+    }
+
+    /// An empty one on a database of its own at this PostgreSQL.
+    pub(crate) async fn on(server: &str) -> Self {
         let name = format!("cli_{:032x}", clawrk_server::random::seed());
-        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-        let create = async {
-            let made = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
-            drop(client);
-            made
-        };
-        let (made, _) = futures_util::future::join(create, connection).await;
-        made.unwrap();
+        ask(&connect(server).await.unwrap(), &format!("CREATE DATABASE {name}")).await;
         let (base, _) = server.rsplit_once('/').expect("a URL names a database");
-        Some(Self { folder: tempfile::tempdir().unwrap(), database_url: Some(format!("{base}/{name}")) })
+        let database_url = Some(format!("{base}/{name}"));
+        Self { folder: tempfile::tempdir().unwrap(), database_url, settings: Vec::new() }
+    }
+
+    /// The same with another setting, such as `("CLAWRK_HOLD_SECONDS", "1")`.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.settings.push((name, value));
+        self
+    }
+
+    /// The URL of its database at PostgreSQL.
+    pub(crate) fn database_url(&self) -> &str {
+        self.database_url.as_deref().expect("it is on PostgreSQL")
     }
 
     /// A `clawrk` command with a clean environment: this exchange's settings, and nothing of whoever runs the tests.
@@ -64,6 +77,7 @@ impl Exchange {
                 .env("CLAWRK_DATABASE_URL", url)
                 .env("CLAWRK_SECRET_KEY", "a secret for the tests, which is long enough"),
         };
+        command.envs(self.settings.iter().copied());
         command
     }
 
@@ -74,7 +88,18 @@ impl Exchange {
 
     /// Starts a server and waits until it listens.
     pub(crate) fn serve(&self) -> Server {
-        let mut child = self.command(["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        self.serve_by(self.command(["serve"]))
+    }
+
+    /// Starts a server whose connections to PostgreSQL bear this name.
+    pub(crate) fn serve_as(&self, name: &str) -> Server {
+        let mut command = self.command(["serve"]);
+        command.env("CLAWRK_DATABASE_URL", format!("{}?application_name={name}", self.database_url()));
+        self.serve_by(command)
+    }
+
+    fn serve_by(&self, mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();
         let url = loop {
@@ -124,6 +149,17 @@ impl Server {
         succeeded(&self.command(exchange, user, &arguments).output().unwrap())
     }
 
+    /// Whether it says that it can serve.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let asked = reqwest::get(format!("{}/readyz", self.url)).await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -132,9 +168,7 @@ impl Server {
 
     /// SIGTERM; its exit code, and everything it logged.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        // The shell's own `kill`: not every machine has another.
-        let asked = Command::new("sh").args(["-c", "kill $0", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        signal("TERM", &self.child.id().to_string());
         let code = self.child.wait().unwrap().code();
         (code, self.log.take().unwrap().join().unwrap())
     }
@@ -145,6 +179,40 @@ impl Drop for Server {
         self.child.kill().unwrap_or_default();
         self.child.wait().map(|_| ()).unwrap_or_default();
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(name: &str, process: &str) {
+    // The shell's own `kill`: not every machine has another.
+    let asked = Command::new("sh").args(["-c", "kill -$0 $1", name, process]).status().unwrap();
+    assert!(asked.success());
+}
+
+/// A connection to PostgreSQL, if there is one to be had.
+pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    // However it ends, the client is told.
+    background(async move { connection.await.unwrap_or_default() });
+    Ok(client)
+}
+
+/// The first column of the rows that come of it.
+pub(crate) async fn ask(client: &Client, question: &str) -> Vec<String> {
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    client.simple_query(question).await.unwrap().into_iter().filter_map(row).collect()
+}
+
+/// Does something that takes its time, while the load goes on.
+pub(crate) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a test starts what runs beside it")]
+pub(crate) fn background(work: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(work));
 }
 
 #[track_caller]
@@ -164,6 +232,6 @@ fn rest_of(mut log: BufReader<ChildStderr>, mut told: String) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "which server the tests run on comes from the environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -7,5 +7,12 @@
 
 mod crash;
 mod exchange;
+mod load;
+mod nodes;
+mod operator;
+mod outage;
+mod proof;
+mod proxy;
 mod smoke;
+mod stop;
 mod transcripts;
