@@ -119,6 +119,11 @@ pub(crate) fn rounds(few: usize) -> usize {
     variable("CLAWRK_TEST_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
 }
 
+fn http(keep_connections: bool) -> Client {
+    let idle = if keep_connections { usize::MAX } else { 0 };
+    Client::builder().timeout(Duration::from_secs(20)).pool_max_idle_per_host(idle).build().unwrap()
+}
+
 impl Load {
     /// Makes the users. `CLAWRK_TEST_SEED` makes for other dice.
     pub(crate) fn new(exchange: &Exchange) -> Self {
@@ -131,7 +136,7 @@ impl Load {
             granted: Mutex::new(vec![GRANT; Self::senders().len()]),
             record: Mutex::default(),
             thinking_seconds: None,
-            client: Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
+            client: http(true),
             nodes: RwLock::default(),
             over: AtomicBool::new(false),
             count: AtomicU64::new(0),
@@ -139,11 +144,9 @@ impl Load {
         }
     }
 
-    /// Gives every request a connection to itself: none is sent on one that the server may be closing.
-    pub(crate) fn one_connection_each(mut self) -> Self {
-        let client = Client::builder().timeout(Duration::from_secs(20)).pool_max_idle_per_host(0);
-        self.client = client.build().unwrap();
-        self
+    /// From now on each request has a connection to itself, or they are kept from one to the next.
+    pub(crate) fn keep_connections(&mut self, keep: bool) {
+        self.client = http(keep);
     }
 
     /// Lets some agents think about a job for about that long before they accept it.
