@@ -7,8 +7,9 @@ use futures_util::future::{join, join_all};
 use serde_json::json;
 use tokio_postgres::Client;
 
+use crate::dice::rounds;
 use crate::exchange::{Exchange, Server, ask, beside, connect};
-use crate::load::{Load, rounds};
+use crate::load::Load;
 use crate::proof::prove;
 
 /// Timers of each kind that come due at one moment.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
+use crate::dice::rounds;
 use crate::exchange::{Exchange, Server, beside};
-use crate::load::{Load, rounds};
+use crate::load::Load;
 use crate::proof::prove;
 
 const GIFT: i64 = 700;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
+use crate::dice::rounds;
 use crate::exchange::{Exchange, ask, beside, connect, signal, variable};
-use crate::load::{Load, TroubleKind, rounds};
+use crate::load::{Load, TroubleKind};
 use crate::proof::prove;
 
 /// Errors end within this time after PostgreSQL takes connections again.

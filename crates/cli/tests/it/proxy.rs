@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::dice::{Dice, rounds};
 use crate::exchange::{Exchange, Server, background};
-use crate::load::{Dice, Load, TroubleKind, rounds};
+use crate::load::{Load, TroubleKind};
 use crate::proof::prove;
 
 /// One in so many requests is cut.

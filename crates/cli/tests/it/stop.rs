@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use serde_json::json;
 
+use crate::dice::rounds;
 use crate::exchange::{Exchange, Server, beside, connect};
-use crate::load::{Load, TroubleKind, rounds};
+use crate::load::{Load, TroubleKind};
 use crate::proof::prove;
 
 /// The process ends within this time.

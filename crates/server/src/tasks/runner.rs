@@ -45,8 +45,8 @@ pub async fn run(app: App) {
     keep_house(&app).await;
 }
 
-/// Runs every task that is due now, unless the app stops; how many there were. One that cannot be run keeps no other from running: its
-/// lease runs out, and it is tried again.
+/// Runs every task that is due now, or until the app stops; how many there were. One that cannot be run keeps no other
+/// from running: its lease runs out, and it is tried again.
 pub async fn settle(app: &App) -> Result<usize, StoreError> {
     let mut count = 0;
     loop {
