@@ -11,6 +11,9 @@ use crate::proof::{Proof, prove};
 /// A server that was killed answers again within this time.
 const BACK: Duration = Duration::from_secs(2);
 
+/// Requests that are done before the server is killed, at least.
+const ENOUGH: usize = 100;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_on_sqlite() {
     survives(Exchange::sqlite(), 1).await;
@@ -30,8 +33,13 @@ async fn survives(exchange: Exchange, nodes: usize) {
     for _ in 0..rounds(3) {
         load.at(&servers);
         let moment = load.dice().millis(200, 900);
+        let enough = load.record.lock().unwrap().done.len() + ENOUGH;
         load.during(async {
             tokio::time::sleep(moment).await;
+            // A busy machine may not have got anywhere yet.
+            while load.record.lock().unwrap().done.len() < enough {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             servers.remove(0).kill();
         })
         .await;
