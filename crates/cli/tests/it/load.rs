@@ -366,9 +366,8 @@ impl Party<'_> {
         let asked = Asked { user: self.user, path, body, key };
         loop {
             let once = || self.load.once(self.node, &asked);
-            let one_in_eight = self.dice.one_in(8);
-            let told =
-                if one_in_eight { <[_; 2]>::from(join(once(), once()).await).into() } else { vec![once().await] };
+            let twice = self.dice.one_in(8);
+            let told = if twice { <[_; 2]>::from(join(once(), once()).await).into() } else { vec![once().await] };
             let answered = told.iter().flatten().count();
             let mut done: Vec<Told> = told.into_iter().flatten().filter(|told| told.status.is_success()).collect();
             if let Some(told) = done.pop() {
