@@ -1,21 +1,26 @@
 //! A running server: fill the market, listen, run the tasks, and stop without losing anything.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clawrk_store::{JobList, Store, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
 use crate::market::Market;
 use crate::tasks::runner;
 use crate::{App, router, telemetry};
 
-/// Requests in hand have this long to end after the stop.
+/// Requests and tasks in hand have this long to end after the stop.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// Requests that are on their way when the stop comes have this long to arrive.
+const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` resolves, then finishes what is in hand.
 pub async fn serve(
@@ -34,39 +39,53 @@ pub async fn serve(
     });
     let (limits, router, watched) = (app.limits, router(app.clone()), GracefulShutdown::new());
     let connections = Connections::new(&limits);
+    let admit = |(stream, peer): (TcpStream, SocketAddr)| {
+        let Some(place) = connections.admit(peer.ip()) else { return edge::turn_away(stream) };
+        let conversation = edge::converse(stream, peer, router.clone(), watched.watcher(), limits, stopped.clone());
+        spawn(async move {
+            conversation.await;
+            drop(place);
+        });
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped.cancelled() => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(connection) => connection,
+        match accepted {
+            Ok(connection) => admit(connection),
             // The client went away again before it was its turn.
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Out of file descriptors, most likely: the connections in hand will free some.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+                sleep(Duration::from_millis(100)).await;
             }
-        };
-        let Some(place) = connections.admit(peer.ip()) else {
-            edge::turn_away(stream);
-            continue;
-        };
-        let conversation = edge::converse(stream, peer, router.clone(), watched.watcher(), limits);
-        spawn(async move {
-            conversation.await;
-            drop(place);
-        });
+        }
     }
-    drop(listener);
-    if tokio::time::timeout(GRACE, watched.shutdown()).await.is_err() {
+    let end = Instant::now() + GRACE;
+    connected(listener)?.into_iter().for_each(admit);
+    // Closed at once, a connection would swallow a request that its client has sent and nobody has read.
+    sleep(UNDER_WAY).await;
+    if timeout_at(end, watched.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
     sums.abort();
-    let _ = tasks.await;
+    if timeout_at(end, tasks).await.is_err() {
+        tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
+    }
     Ok(())
+}
+
+/// Closes the door; whoever had connected before is inside.
+fn connected(listener: TcpListener) -> std::io::Result<Vec<(TcpStream, SocketAddr)>> {
+    let listener = listener.into_std()?;
+    let mut inside = Vec::new();
+    while let Ok((stream, peer)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        inside.push((TcpStream::from_std(stream)?, peer));
+    }
+    Ok(inside)
 }
 
 /// Reads the open jobs into the market; changes that arrive meanwhile are told apart by their version.

@@ -1,116 +1,74 @@
 //! Backups beside a server under load, and what a backup or a restore leaves that is killed or cannot write.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
 use serde_json::json;
 
-use crate::crash::{Load, Status, status};
-use crate::exchange::{Exchange, Server};
+use crate::exchange::Exchange;
+use crate::load::Load;
+use crate::proof::prove;
 
 /// Backups that are taken one after the other while everybody works.
-const BACKUPS: usize = 4;
-/// Acknowledged jobs between two backups.
-const BETWEEN: usize = 20;
-
-/// What was acknowledged until now, by job.
-type Acknowledged = Mutex<BTreeMap<String, Status>>;
+const BACKUPS: usize = 3;
+/// Requests that are done between two backups.
+const BETWEEN: usize = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_holds_all_that_was_acknowledged_before_it() {
     let exchange = Exchange::sqlite();
     let server = exchange.serve();
     let load = Load::new(&exchange);
-    let (acknowledged, over) = (Acknowledged::default(), AtomicBool::new(false));
-    let senders = (0..load.senders.len()).map(|n| send(&load, n, &server.url, &acknowledged, &over));
-    let agents = load.agents.iter().map(|agent| load.work(agent, &server.url, &over));
-    let backing_up = async {
+    load.at([&server]);
+    let done = || load.record.lock().unwrap().done.len();
+    let taken = load.during(async {
         let mut taken = Vec::new();
         for n in 1..=BACKUPS {
-            while acknowledged.lock().unwrap().len() < n * BETWEEN {
+            while done() < n * BETWEEN {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            let before = acknowledged.lock().unwrap().clone();
+            let before = done();
             let file = beside(&exchange, &format!("{n}.db"));
             let mut command = exchange.command(["admin", "backup", file.to_str().unwrap(), "--json"]);
             let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let meanwhile = acknowledged.lock().unwrap().len() - before.len();
-            taken.push((file, before, meanwhile));
+            taken.push((file, before, done() - before));
         }
-        over.store(true, Ordering::Relaxed);
         taken
-    };
-    let (taken, _) = join(backing_up, join(join_all(senders), join_all(agents))).await;
-    let meanwhile: usize = taken.iter().map(|(_, _, meanwhile)| meanwhile).sum();
-    assert!(meanwhile > 0, "the server goes on while it is backed up");
-    let all = acknowledged.into_inner().unwrap();
-    assert!(all.values().any(|status| *status == Status::Verified), "the load reaches the end of a job's life");
+    });
+    let taken = taken.await;
+    assert!(taken.iter().any(|(_, _, meanwhile)| *meanwhile > 0), "the server goes on while it is backed up");
+    prove(&load, &exchange).await;
+    let posted: BTreeSet<String> = load.record.lock().unwrap().done.iter().filter_map(|(_, told)| told.job()).collect();
     for (file, before, _) in &taken {
-        check_restored(&exchange, &load, file, before, &all).await;
+        check_restored(&exchange, &load, file, *before, &posted).await;
     }
     drop(server);
     exchange.audit();
 }
 
-/// Posts and reviews until it is over; writes down what was acknowledged when it was.
-async fn send(load: &Load, sender: usize, url: &str, acknowledged: &Acknowledged, over: &AtomicBool) {
-    let user = &load.senders[sender];
-    for n in 0.. {
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
-        let job = load.post(url, user, &format!("{sender} {n}")).await.unwrap();
-        acknowledged.lock().unwrap().insert(job, Status::Queued);
-        let waiting = load.get(url, user, "jobs?status=submitted&limit=3").await.unwrap();
-        for job in waiting.as_array().unwrap() {
-            let id = job["id"].as_str().unwrap();
-            if load.act(url, user, id, "review", json!({"verdict": "pass"})).await.is_some() {
-                acknowledged.lock().unwrap().insert(id.to_owned(), Status::Verified);
-            }
-        }
-    }
-}
-
-/// Restores a backup into a fresh folder, serves it, looks for what it must hold, and goes on with it.
-async fn check_restored(
-    exchange: &Exchange,
-    load: &Load,
-    file: &Path,
-    before: &BTreeMap<String, Status>,
-    all: &BTreeMap<String, Status>,
-) {
+/// Restores a backup into a fresh folder and serves it: whatever was done before the backup began has happened there
+/// too, and is answered with the same bytes when it is asked for again. Then it goes on.
+async fn check_restored(exchange: &Exchange, load: &Load, file: &Path, before: usize, posted: &BTreeSet<String>) {
     let restored = Exchange::sqlite();
     let told = restored.json(["admin", "restore", file.to_str().unwrap(), "--json"]);
     assert_eq!((&told["secret_key_missing"], &told["replaced"]), (&json!(true), &json!(null)));
     std::fs::copy(exchange.data().join("secret_key"), restored.data().join("secret_key")).unwrap();
     restored.audit();
     let server = restored.serve();
-    let jobs = jobs(load, &server).await;
-    for (id, acknowledged) in before {
-        let found = jobs.get(id).unwrap_or_else(|| panic!("{id} was acknowledged before the backup began"));
-        assert!(found >= acknowledged, "{id} was acknowledged as {acknowledged:?} and is {found:?}");
+    load.at([&server]);
+    load.repeat_the_first(before).await;
+    for sender in Load::senders() {
+        let jobs = load.client(sender).get("jobs").await.unwrap();
+        let ids = jobs.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        ids.for_each(|id| assert!(posted.contains(&id), "{id} was never posted"));
     }
-    assert!(jobs.keys().all(|id| all.contains_key(id)), "nothing is there that was never posted");
-    let posted = load.post(&server.url, &load.senders[0], "after the restore").await.unwrap();
-    assert!(!all.contains_key(&posted));
+    let fresh = load.quiet_sender().post().await.unwrap();
+    assert!(!posted.contains(&fresh));
     drop(server);
     restored.audit();
-}
-
-async fn jobs(load: &Load, server: &Server) -> BTreeMap<String, Status> {
-    let mut jobs = BTreeMap::new();
-    for sender in &load.senders {
-        for job in load.get(&server.url, sender, "jobs").await.unwrap().as_array().unwrap() {
-            jobs.insert(job["id"].as_str().unwrap().to_owned(), status(job));
-        }
-    }
-    jobs
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Where an exchange keeps its data; several servers may share a database.
 pub(crate) struct Exchange {
     /// Holds the SQLite database, and everything else that commands write.
     folder: TempDir,
     database_url: Option<String>,
-    /// More of its commands' environment.
+    /// Other settings than the default ones, and whatever else is in its commands' environment.
     variables: Vec<(&'static str, OsString)>,
 }
 
@@ -42,24 +43,27 @@ impl Exchange {
             assert!(variable("REQUIRE_POSTGRES").is_none(), "CLAWRK_TEST_POSTGRES names no server");
             return None;
         };
-        let name = format!("cli_{:032x}", clawrk_server::random::seed());
-        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-        let create = async {
-            let made = client.batch_execute(&format!("CREATE DATABASE {name}")).await;
-            drop(client);
-            made
-        };
-        let (made, _) = futures_util::future::join(create, connection).await;
-        made.unwrap();
-        let (base, _) = server.rsplit_once('/').expect("a URL names a database");
-        let (folder, database_url) = (tempfile::tempdir().unwrap(), Some(format!("{base}/{name}")));
-        Some(Self { folder, database_url, variables: Vec::new() })
+        Some(Self::on(&server).await)
     }
 
-    /// The same with one more variable in the environment of every command.
+    /// An empty one on a database of its own at this PostgreSQL.
+    pub(crate) async fn on(server: &str) -> Self {
+        let name = format!("cli_{:032x}", clawrk_server::random::seed());
+        ask(&connect(server).await.unwrap(), &format!("CREATE DATABASE {name}")).await;
+        let (base, _) = server.rsplit_once('/').expect("a URL names a database");
+        let database_url = Some(format!("{base}/{name}"));
+        Self { folder: tempfile::tempdir().unwrap(), database_url, variables: Vec::new() }
+    }
+
+    /// The same with one more variable in the environment of every command, such as `("CLAWRK_HOLD_SECONDS", "1")`.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.variables.push((name, value.into()));
         self
+    }
+
+    /// The URL of its database at PostgreSQL.
+    pub(crate) fn database_url(&self) -> &str {
+        self.database_url.as_deref().expect("it is on PostgreSQL")
     }
 
     /// A `clawrk` command with a clean environment: this exchange's settings, and nothing of whoever runs the tests.
@@ -95,7 +99,17 @@ impl Exchange {
 
     /// Starts a server and waits until it listens.
     pub(crate) fn serve(&self) -> Server {
+        self.serve_by(self.command(["serve"]))
+    }
+
+    /// Starts a server whose connections to PostgreSQL bear this name.
+    pub(crate) fn serve_as(&self, name: &str) -> Server {
         let mut command = self.command(["serve"]);
+        command.env("CLAWRK_DATABASE_URL", format!("{}?application_name={name}", self.database_url()));
+        self.serve_by(command)
+    }
+
+    fn serve_by(&self, mut command: Command) -> Server {
         // A test asks as fast as it can.
         command.env("CLAWRK_RATE_LIMIT_PER_MINUTE", "0");
         Server::start(command)
@@ -153,6 +167,17 @@ impl Server {
         succeeded(&self.command(exchange, user, &arguments).output().unwrap())
     }
 
+    /// Whether it says that it can serve.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let asked = reqwest::get(format!("{}/readyz", self.url)).await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -161,9 +186,7 @@ impl Server {
 
     /// SIGTERM; its exit code, and everything it logged.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        // The shell's own `kill`: not every machine has another.
-        let asked = Command::new("sh").args(["-c", "kill $0", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        signal("TERM", &self.child.id().to_string());
         let code = self.child.wait().unwrap().code();
         (code, self.log.take().unwrap().join().unwrap())
     }
@@ -174,6 +197,40 @@ impl Drop for Server {
         self.child.kill().unwrap_or_default();
         self.child.wait().map(|_| ()).unwrap_or_default();
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(name: &str, process: &str) {
+    // The shell's own `kill`: not every machine has another.
+    let asked = Command::new("sh").args(["-c", "kill -$0 $1", name, process]).status().unwrap();
+    assert!(asked.success());
+}
+
+/// A connection to PostgreSQL, if there is one to be had.
+pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    // However it ends, the client is told.
+    background(async move { connection.await.unwrap_or_default() });
+    Ok(client)
+}
+
+/// The first column of the rows that come of it.
+pub(crate) async fn ask(client: &Client, question: &str) -> Vec<String> {
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    client.simple_query(question).await.unwrap().into_iter().filter_map(row).collect()
+}
+
+/// Does something that takes its time, while the load goes on.
+pub(crate) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a test starts what runs beside it")]
+pub(crate) fn background(work: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(work));
 }
 
 #[track_caller]

@@ -8,7 +8,15 @@
 mod backup;
 mod crash;
 mod crowds;
+mod dice;
 mod exchange;
+mod load;
+mod nodes;
+mod operator;
+mod outage;
 mod powercut;
+mod proof;
+mod proxy;
 mod smoke;
+mod stop;
 mod transcripts;

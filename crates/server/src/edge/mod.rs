@@ -25,6 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::{Error, envelope};
@@ -80,7 +81,14 @@ impl Default for Limits {
 }
 
 /// Answers the requests of one connection, until it ends or has been silent for too long.
-pub(crate) async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher, limits: Limits) {
+pub(crate) async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    watcher: Watcher,
+    limits: Limits,
+    stopping: CancellationToken,
+) {
     // Answers are small and should go at once.
     let _ = stream.set_nodelay(true);
     let talk = Arc::new(Talk::new());
@@ -88,7 +96,15 @@ pub(crate) async fn converse(stream: TcpStream, peer: SocketAddr, router: Router
     let service = service_fn(move |request| {
         let in_hand = InHand::new(&talk);
         let answer = answer(request, peer, &talk, router.clone());
-        async move { Ok::<_, Infallible>(answer.await.map(|body| Answer { body, _in_hand: in_hand })) }
+        let stopping = stopping.clone();
+        async move {
+            let mut answer = answer.await;
+            // Nobody will read another request of this connection.
+            if stopping.is_cancelled() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, _in_hand: in_hand }))
+        }
     });
     let mut http = http1::Builder::new();
     // The wire watches the time.

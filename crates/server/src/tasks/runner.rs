@@ -6,7 +6,9 @@
 //! | run    | each as one command, which carries the lease's token and does nothing if it is stale   |
 //! | rest   | at once again after a full batch, else a fraction of a second                          |
 //!
-//! A node that dies leaves its leases to run out; the tasks fire on another one, once.
+//! A node that dies leaves its leases to run out; the tasks fire on another one, once. They are late by no more than
+//! the lease, so a lease is short. Should a batch outlast it, another runner takes up the rest: what the first one still
+//! runs of it is stale and does nothing.
 
 use std::time::Duration;
 
@@ -16,10 +18,10 @@ use tokio::time::{Instant, sleep};
 use crate::error::causes;
 use crate::{App, telemetry};
 
-/// Tasks leased at once.
-const BATCH: u32 = 64;
+/// Tasks leased at once: no more than are run within their lease.
+const BATCH: u32 = 16;
 /// How long a lease lasts; running a batch takes far less.
-const LEASE_SECONDS: i64 = 20;
+const LEASE_SECONDS: i64 = 1;
 /// Timers fire within a second: this is what of it is spent on waiting.
 const REST: Duration = Duration::from_millis(200);
 /// How often the use of keys is written down and old answers are forgotten.
@@ -44,8 +46,8 @@ pub async fn run(app: App) {
     keep_house(&app).await;
 }
 
-/// Runs every task that is due now; how many there were. One that cannot be run keeps no other from running: its
-/// lease runs out, and it is tried again.
+/// Runs every task that is due now, or until the app stops; how many there were. One that cannot be run keeps no other
+/// from running: its lease runs out, and it is tried again.
 pub async fn settle(app: &App) -> Result<usize, StoreError> {
     let mut count = 0;
     loop {
@@ -58,7 +60,7 @@ pub async fn settle(app: &App) -> Result<usize, StoreError> {
             }
         }
         count += leases.len();
-        if leases.len() < BATCH as usize {
+        if leases.len() < BATCH as usize || app.stopping.is_cancelled() {
             return Ok(count);
         }
     }
