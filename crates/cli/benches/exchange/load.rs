@@ -25,7 +25,7 @@ impl Server {
     /// Our own, on the data in this place; limits are kept count of, and never reached.
     pub(crate) fn ours(place: &Place) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit-per-minute", "100000000"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit-per-minute", "1000000"]);
         match place {
             Place::Folder(folder) => command.arg("--data-dir").arg(folder.path()),
             Place::Database(database) => command.args([
