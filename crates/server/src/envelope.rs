@@ -103,7 +103,13 @@ fn noted(about: &figures::Route, method: &Method, response: &Response, id: &Id, 
     about.count(method, status, took);
     // The route and never the path: a path may hold anything.
     let (request_id, route, ms) = (id.as_str(), about.name.as_str(), took.as_millis() as u64);
-    tracing::info!(request_id, method = known(method), route, status = status.as_u16(), ms, "request");
+    let (method, status) = (known(method), status.as_u16());
+    // Reads that went well are many, change nothing, and are in the metrics.
+    if method == "GET" && status < 400 {
+        tracing::debug!(request_id, method, route, status, ms, "request");
+    } else {
+        tracing::info!(request_id, method, route, status, ms, "request");
+    }
 }
 
 /// Which address a request comes from: what its connection says.

@@ -167,15 +167,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database is away or overloaded, so that the same request may succeed in a moment.
+    /// Whether the database is away or overloaded, or an id was made twice by chance, so that the same request may succeed in a moment.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
             Self::Postgres(error) => postgres::is_unavailable(error),
-            Self::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
-            ),
+            Self::Sqlite(error) => sqlite::is_unavailable(error),
             _ => false,
         }
     }

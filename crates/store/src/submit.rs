@@ -57,8 +57,11 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
         jobs: change.writes.iter().filter_map(|write| write.job().cloned()).collect(),
         known: change.writes.iter().filter_map(Known::changed_by).collect(),
     };
-    let news =
-        changed.jobs.iter().map(|job| News::Job(job.id)).chain(changed.known.iter().map(|known| News::Known(*known)));
+    let news = changed
+        .jobs
+        .iter()
+        .map(|job| News::Job(job.id, Some(job.version)))
+        .chain(changed.known.iter().map(|known| News::Known(*known)));
     writes.extend(news.filter_map(|news| tx.tell(news)));
     tx.execute(writes).await?;
     Ok(Reply::Outcome(Outcome::Done(change.answer), changed))

@@ -25,8 +25,8 @@ pub(crate) enum Lock {
 /// Something that other nodes should hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum News {
-    /// A job changed.
-    Job(JobId),
+    /// A job changed, and which version it is of now, where that is known.
+    Job(JobId, Option<u32>),
     /// Something that nodes remember changed.
     Known(Known),
 }

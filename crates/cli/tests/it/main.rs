@@ -15,6 +15,7 @@ mod nodes;
 mod operator;
 mod outage;
 mod powercut;
+mod promises;
 mod proof;
 mod proxy;
 mod smoke;

@@ -175,8 +175,9 @@ CREATE TABLE seal (
 -- Which jobs, keys and users' agents changed, for the other nodes. Rows become visible in commit order only below
 -- pg_snapshot_xmin, so readers remember a transaction id, not a place in the table.
 CREATE TABLE feed (
-    xid    BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
-    kind   TEXT NOT NULL,
-    id     TEXT COLLATE "C" NOT NULL
+    xid     BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    kind    TEXT NOT NULL,
+    id      TEXT COLLATE "C" NOT NULL,
+    version BIGINT
 );
 CREATE INDEX feed_by_xid ON feed (xid);

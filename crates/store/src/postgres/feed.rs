@@ -7,16 +7,17 @@
 //!
 //! Transactions do not end in the order of their ids. So a look at the feed remembers not the last
 //! row it saw but the oldest transaction that was still open, and the next look begins there.
-//! What was told already is left out by its (transaction, news). The node's own changes come back to
-//! it this way too: that is how it hears of one whose commit went unanswered.
+//! What was told already is left out by its (transaction, news), and so are versions of jobs that
+//! the node itself made and told of. Its own changes come back to it this way too: that is how it
+//! hears of one whose commit went unanswered.
 //!
 //! Rows are kept for ten minutes. A node that could not look for five reads all jobs that changed
 //! meanwhile, and all queued ones, instead.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use clawrk_domain::{JobId, Timestamp};
@@ -49,7 +50,7 @@ const CHUNK: usize = 100;
 const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// The horizon and the rows come from one statement, so from one snapshot.
-const LOOK: &str = "SELECT moment.horizon, moment.now, feed.xid, feed.kind, feed.id
+const LOOK: &str = "SELECT moment.horizon, moment.now, feed.xid, feed.kind, feed.id, feed.version
        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
                     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) moment
        LEFT JOIN feed ON feed.xid >= $1";
@@ -149,6 +150,29 @@ impl Looks {
     }
 }
 
+/// What this node has told its observer of its own changes, so that the feed need not tell it again. Forgotten when it
+/// is much: then the feed tells it twice.
+#[derive(Default)]
+pub(super) struct Own(Mutex<HashMap<JobId, u32>>);
+
+impl Own {
+    const MOST: usize = 10_000;
+
+    /// The observer has heard of this version.
+    pub(super) fn told(&self, job: JobId, version: u32) {
+        let mut told = self.0.lock().expect("nothing panics while it is held");
+        if told.len() >= Self::MOST {
+            told.clear();
+        }
+        told.insert(job, version);
+    }
+
+    fn has_told(&self, job: JobId, version: Option<u32>) -> bool {
+        let told = self.0.lock().expect("nothing panics while it is held");
+        told.get(&job).is_some_and(|told| version.is_some_and(|version| version <= *told))
+    }
+}
+
 /// Follows the feed and tells the observer.
 pub(super) async fn follow(node: Arc<Node>, start: Place) {
     let mut follower =
@@ -200,7 +224,7 @@ impl Follower {
                 match row.str(3)? {
                     "key" => News::Known(Known::Key(row.parsed(4)?)),
                     "agents" => News::Known(Known::Agents(row.parsed(4)?)),
-                    _ => News::Job(row.parsed(4)?),
+                    _ => News::Job(row.parsed(4)?, row.int_or_null(5)?.map(|_| row.count(5)).transpose()?),
                 },
             ));
         }
@@ -214,7 +238,8 @@ impl Follower {
         let mut jobs = HashSet::new();
         for (_, news) in fresh.difference(&self.told) {
             match news {
-                News::Job(job) => drop(jobs.insert(*job)),
+                News::Job(job, version) if self.node.own.has_told(*job, *version) => {}
+                News::Job(job, _) => drop(jobs.insert(*job)),
                 News::Known(known) => self.node.hot.forget(*known),
             }
         }

@@ -82,6 +82,7 @@ struct Node {
     /// Another node committed something.
     heard: Notify,
     looks: feed::Looks,
+    own: feed::Own,
 }
 
 impl Postgres {
@@ -101,6 +102,7 @@ impl Postgres {
             committed: Notify::new(),
             heard: Notify::new(),
             looks: feed::Looks::default(),
+            own: feed::Own::default(),
         });
         let start = feed::start(&node).await?;
         let background = vec![
@@ -188,7 +190,10 @@ impl Node {
         if let Reply::Outcome(_, changed) = &reply {
             changed.known.iter().for_each(|known| self.hot.forget(*known));
             if let Some(observer) = self.observer.get() {
-                changed.jobs.iter().for_each(|job| observer(job));
+                for job in &changed.jobs {
+                    observer(job);
+                    self.own.told(job.id, job.version);
+                }
             }
             if !changed.jobs.is_empty() || !changed.known.is_empty() {
                 self.committed.notify_one();
@@ -330,7 +335,8 @@ fn lost_race(error: &StoreError) -> bool {
     }
 }
 
-/// The server is away, shutting down or starting, has no connection to spare, or a lock was held for too long.
+/// The server is away, shutting down or starting, has no connection to spare, a lock was held for too long, or an id was
+/// made twice.
 pub(crate) fn is_unavailable(error: &tokio_postgres::Error) -> bool {
     use tokio_postgres::error::SqlState;
     let Some(code) = error.code() else {
@@ -350,7 +356,10 @@ pub(crate) fn is_unavailable(error: &tokio_postgres::Error) -> bool {
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
-    AWAY.contains(code)
+    // An id was made twice by chance: the next try makes another one.
+    let id_taken = *code == SqlState::UNIQUE_VIOLATION
+        && error.as_db_error().is_some_and(|said| said.constraint() == Some("jobs_pkey"));
+    id_taken || AWAY.contains(code)
 }
 
 /// Doubles from 5 ms on; the command's own random bits keep two that met from meeting again.

@@ -19,7 +19,7 @@ const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::big
 /// The names come as one text; the first that is free, in their order.
 const LOCK_QUEUED: &str = "SELECT id FROM jobs WHERE id = ANY (string_to_array($1, ' ')) AND status = 'queued'
       ORDER BY array_position(string_to_array($1, ' '), id) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
-const TELL: &str = "INSERT INTO feed (kind, id) VALUES ($1, $2)";
+const TELL: &str = "INSERT INTO feed (kind, id, version) VALUES ($1, $2, $3)";
 
 /// The key's lock: free again when the transaction ends, however it ends.
 const TRY_KEY: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))::int";
@@ -126,11 +126,11 @@ impl Tx for PostgresTx<'_> {
     }
 
     fn tell(&self, news: News) -> Option<Statement> {
-        let (kind, id) = match news {
-            News::Job(job) => ("job", job.into()),
-            News::Known(Known::Key(key)) => ("key", key.into()),
-            News::Known(Known::Agents(owner)) => ("agents", owner.to_string().into()),
+        let (kind, id, version) = match news {
+            News::Job(job, version) => ("job", job.into(), version),
+            News::Known(Known::Key(key)) => ("key", key.into(), None),
+            News::Known(Known::Agents(owner)) => ("agents", owner.to_string().into(), None),
         };
-        Some(Statement { sql: TELL, values: vec![kind.into(), id], rows: Some(1) })
+        Some(Statement { sql: TELL, values: vec![kind.into(), id, version.into()], rows: Some(1) })
     }
 }

@@ -25,6 +25,10 @@ mod embedded {
 /// copied once, few enough (64 MiB) to be read in no time after a crash. Tests come by often.
 const CHECKPOINT_PAGES: i64 = if cfg!(debug_assertions) { 500 } else { 16_384 };
 
+/// The writer's cache, in KiB as SQLite counts them below zero; it grows only with what is read and written. A million
+/// wallets fit.
+const CACHE_KIB: i64 = -128 * 1024;
+
 /// The name of the database in the data folder.
 const FILE: &str = "clawrk.db";
 
@@ -109,7 +113,7 @@ fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreErro
     connection.set_prepared_statement_cache_capacity(128);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "cache_size", -64 * 1024)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
@@ -131,6 +135,16 @@ fn alone(dir: &Path) -> Result<File, StoreError> {
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(file)?;
     lock.lock().map_err(file)?;
     Ok(lock)
+}
+
+/// Another process holds the lock, or an id was made twice: the next try makes another one.
+pub(crate) fn is_unavailable(error: &rusqlite::Error) -> bool {
+    use rusqlite::{ErrorCode, ffi};
+    match error.sqlite_error() {
+        Some(error) if matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => true,
+        Some(error) => error.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+        None => false,
+    }
 }
 
 fn read_only(path: &Path) -> Result<Connection, StoreError> {

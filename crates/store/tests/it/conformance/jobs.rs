@@ -2,6 +2,7 @@
 
 use clawrk_domain::action::Review;
 use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, JobId, Rejection, State, Status, Verdict};
+use clawrk_store::Outcome;
 
 use crate::support::{Harness, posting, review, submission};
 
@@ -259,4 +260,16 @@ pub(super) async fn strangers_are_refused_and_nothing_is_written(h: &Harness) {
         Rejection::NotFound("job")
     );
     assert!(h.store.job(unknown).await.unwrap().is_none());
+}
+
+pub(super) async fn an_id_that_was_made_twice_harms_nothing(h: &Harness) {
+    let ada = h.user("ada", 5000).await;
+    let first = h.request(Actor::User(ada), Action::Post(posting(500)));
+    assert!(matches!(h.store.submit(first.clone()).await, Ok(Outcome::Done(_))));
+    let before = h.dump().await;
+    let again = h.store.submit(first).await.unwrap_err();
+    assert!(again.is_unavailable(), "{again:?}: the next try makes another one");
+    assert_eq!(before, h.dump().await);
+    h.post(ada, 500).await;
+    h.assert_books_balance().await;
 }

@@ -21,6 +21,7 @@ on_both_databases!(
     cancel_in_every_state,
     a_failure_after_a_cancellation_request_refunds,
     a_hold_runs_out_and_cools_down,
+    an_id_that_was_made_twice_harms_nothing,
     pull_never_offers_a_rejected_job_but_claim_takes_it,
     pull_returns_the_held_job_again,
     pull_skips_what_is_barred_taken_or_unknown,
