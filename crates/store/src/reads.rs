@@ -115,6 +115,9 @@ impl Store {
     pub async fn job_places(&self, list: JobList, after: Option<Place>, limit: i64) -> Result<Vec<Place>, StoreError> {
         let (time, last) = after.map_or((i64::MAX, Value::from("")), |place| (place.time.micros(), place.job.into()));
         let (query, values) = match list {
+            JobList::SentBy(user, Some(Status::Submitted)) => {
+                (sql::JOBS_SUBMITTED, vec![user.into(), time.into(), last, limit.into()])
+            }
             JobList::SentBy(user, status) => {
                 let (all, some) = match after {
                     None => (sql::JOBS_SENT, sql::JOBS_SENT_IN_STATUS),

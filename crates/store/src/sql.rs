@@ -137,6 +137,10 @@ pub(crate) const JOBS_SENT: &str =
     jobs_sent!("FROM wallets w JOIN jobs j ON j.id = w.last_job WHERE w.user_id = $1", "LIMIT $2");
 pub(crate) const JOBS_SENT_BEFORE: &str =
     jobs_sent!("FROM jobs a JOIN jobs j ON j.id = a.previous WHERE a.id = $1 AND a.sender_id = $2", "LIMIT $3");
+/// What waits for the sender's review is asked for again and again.
+pub(crate) const JOBS_SUBMITTED: &str = "SELECT id, created_at FROM jobs
+      WHERE sender_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) AND status = 'submitted'
+      ORDER BY created_at DESC, id DESC LIMIT $4";
 pub(crate) const JOBS_SENT_IN_STATUS: &str =
     jobs_sent!("FROM wallets w JOIN jobs j ON j.id = w.last_job WHERE w.user_id = $1", "WHERE status = $2 LIMIT $3");
 pub(crate) const JOBS_SENT_IN_STATUS_BEFORE: &str = jobs_sent!(

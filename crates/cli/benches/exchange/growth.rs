@@ -23,10 +23,11 @@ const LASTING: Duration = Duration::from_secs(2);
 const PLENTY: i64 = 100_000_000_000;
 
 /// The hot calls: a name, a method, a path (`{job}` is a finished job of the caller) and a body.
-const CALLS: [(&str, Method, &str, &str); 7] = [
+const CALLS: [(&str, Method, &str, &str); 8] = [
     ("GET /api/agents", Method::GET, "/api/agents", ""),
     ("GET /api/jobs/:id", Method::GET, "/api/jobs/{job}", ""),
     ("GET /api/jobs?limit=50", Method::GET, "/api/jobs?limit=50", ""),
+    ("GET /api/jobs?status=submitted", Method::GET, "/api/jobs?status=submitted", ""),
     ("GET /api/wallet/balance?limit=50", Method::GET, "/api/wallet/balance?limit=50", ""),
     ("GET /api/board", Method::GET, "/api/board", ""),
     ("POST /api/jobs/pull, nothing open", Method::POST, "/api/jobs/pull", "{}"),

@@ -73,6 +73,8 @@ CREATE TABLE jobs (
     updated_at             BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX jobs_queued ON jobs (created_at) WHERE status = 'queued';
+-- What waits for its sender's review.
+CREATE INDEX jobs_submitted ON jobs (sender_id, created_at) WHERE status = 'submitted';
 -- Few jobs are in hand at once, and those that are over stay as they are.
 CREATE INDEX jobs_in_hand_of_agent ON jobs (worker_agent_id) WHERE status IN ('held', 'accepted', 'submitted');
 CREATE INDEX jobs_in_hand_of_user ON jobs (worker_user_id) WHERE status IN ('held', 'accepted', 'submitted');
