@@ -86,12 +86,9 @@ impl Exchange {
                 return Ok(answer);
             }
             // Other nodes or agents were faster, or this node has not heard yet: look at what these jobs are now.
-            for job in &candidates {
-                match self.store.job(*job).await? {
-                    Some(job) => market.changed(&Arc::new(job)),
-                    None => market.gone(*job),
-                }
-            }
+            let there = self.store.jobs(&candidates).await?;
+            candidates.iter().filter(|id| there.iter().all(|job| job.id != **id)).for_each(|id| market.gone(*id));
+            there.into_iter().for_each(|job| market.changed(&Arc::new(job)));
             tried.extend(candidates);
         }
     }

@@ -6,7 +6,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use clawrk_domain::Rejection;
+use clawrk_domain::{JobId, Rejection};
 use clawrk_store::{JobList, Place};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
@@ -16,8 +16,8 @@ use crate::auth::Caller;
 use crate::input::PageQuery;
 use crate::{App, Error};
 
-/// Jobs that are read from the store side by side.
-const SIDE_BY_SIDE: usize = 8;
+/// Jobs that are read from the store together.
+const CHUNK: usize = 50;
 
 /// A list of jobs as the caller may see them.
 pub(crate) async fn jobs(
@@ -31,16 +31,19 @@ pub(crate) async fn jobs(
     let wanted = limit.map_or(i64::MAX, |limit| limit + 1);
     let mut places = app.store.job_places(list, after, wanted).await?;
     let next = cut(&mut places, limit).map(|place| place.to_string());
-    let bodies = stream::iter(places)
-        .map(move |place| {
+    let ids: Vec<JobId> = places.into_iter().map(|place| place.job).collect();
+    let chunks: Vec<Vec<JobId>> = ids.chunks(CHUNK).map(<[JobId]>::to_vec).collect();
+    let bodies = stream::iter(chunks)
+        .then(move |chunk| {
             let app = app.clone();
             async move {
-                let job = app.store.job(place.job).await?;
-                job.map(|job| JobBody::of(&job, Some(caller.user), &app.vault)).transpose().map_err(Error::from)
+                let jobs = app.store.jobs(&chunk).await?;
+                let bodies = jobs.iter().map(|job| JobBody::of(job, Some(caller.user), &app.vault));
+                Ok::<_, Error>(bodies.collect::<Result<Vec<_>, _>>()?)
             }
         })
-        .buffered(SIDE_BY_SIDE)
-        .filter_map(|body| async { body.transpose() });
+        .map_ok(|bodies| stream::iter(bodies.into_iter().flatten().map(Ok)))
+        .try_flatten();
     match limit {
         None => Ok(array(bodies)),
         Some(limit) => Ok(page_of(&bodies.try_collect::<Vec<_>>().await?, next.map(|next| (path, limit, next)))),

@@ -86,6 +86,12 @@ impl Market {
         open.index.best(personality, count, skip).into_iter().map(|ranked| ranked.id).collect()
     }
 
+    /// Whether any job is open to the agent.
+    pub fn has_open(&self, agent: AgentId, now: Timestamp) -> bool {
+        let open = self.open.read().expect("nothing panics while it is held");
+        open.jobs.values().any(|job| job.offers.iter().all(|offer| offer.allows(agent, now)))
+    }
+
     /// When the next open job that is closed to the agent for now opens to it.
     pub fn next_opening(&self, agent: AgentId, now: Timestamp) -> Option<Timestamp> {
         let open = self.open.read().expect("nothing panics while it is held");

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawrk_domain::JobId;
 use clawrk_store::{JobList, Store, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -18,6 +19,9 @@ use crate::{App, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// Open jobs that are read together at the start.
+const CHUNK: usize = 500;
 
 /// Requests that are on their way when the stop comes have this long to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(100);
@@ -91,13 +95,12 @@ fn connected(listener: TcpListener) -> std::io::Result<Vec<(TcpStream, SocketAdd
 /// Reads the open jobs into the market; changes that arrive meanwhile are told apart by their version.
 pub async fn fill(store: &Store, market: &Market) -> Result<(), StoreError> {
     let places = store.job_places(JobList::Queued, None, i64::MAX).await?;
-    stream::iter(places)
-        .map(|place| store.job(place.job))
-        .buffered(8)
-        .try_for_each(|job| {
-            if let Some(job) = job {
-                market.changed(&Arc::new(job));
-            }
+    let ids: Vec<JobId> = places.into_iter().map(|place| place.job).collect();
+    // The next ones are read while these are taken in.
+    let chunks = stream::iter(ids.chunks(CHUNK)).map(|chunk| store.jobs(chunk)).buffered(2);
+    chunks
+        .try_for_each(|jobs| {
+            jobs.into_iter().for_each(|job| market.changed(&Arc::new(job)));
             std::future::ready(Ok(()))
         })
         .await

@@ -47,6 +47,9 @@ trait Backend: Send + Sync {
     /// Reads, each query for itself.
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;
 
+    /// The same query for each of these values, in their order.
+    async fn query_each(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Vec<Row>>, StoreError>;
+
     /// Reads several things of one moment.
     async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError>;
 

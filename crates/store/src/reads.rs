@@ -111,6 +111,12 @@ impl Store {
         found.first().map(row::job).transpose()
     }
 
+    /// The jobs of these ids that are there, in their order, asked for together.
+    pub async fn jobs(&self, jobs: &[JobId]) -> Result<Vec<Job>, StoreError> {
+        let found = self.backend.query_each(sql::JOB, jobs.iter().map(|job| (*job).into()).collect()).await?;
+        found.iter().filter_map(|rows| rows.first()).map(row::job).collect()
+    }
+
     /// The places of up to `limit` jobs of a list, from behind a place on.
     pub async fn job_places(&self, list: JobList, after: Option<Place>, limit: i64) -> Result<Vec<Place>, StoreError> {
         let (time, last) = after.map_or((i64::MAX, Value::from("")), |place| (place.time.micros(), place.job.into()));

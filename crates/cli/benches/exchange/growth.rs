@@ -51,6 +51,7 @@ pub(crate) async fn table() -> Table {
     for size in SIZES {
         finish(&place, &everybody, size - finished).await;
         finished = size;
+        wait_until_closed(&place);
         let began = Instant::now();
         let server = Server::ours(&place);
         let ready = began.elapsed();
@@ -85,6 +86,7 @@ pub(crate) async fn open_jobs() -> Table {
         stream::iter(0..JOBS).map(|n| submit(&store, Actor::User(senders[n % SENDERS].id), Action::Post(posting())));
     posted.buffer_unordered(1024).for_each(|_| std::future::ready(())).await;
     drop(store);
+    wait_until_closed(&place);
     let began = Instant::now();
     let server = Server::ours(&place);
     let (ready, memory) = (began.elapsed(), server.resident_mib());
@@ -96,6 +98,13 @@ pub(crate) async fn open_jobs() -> Table {
     let path = place.path().map(|path| size_of(path) / JOBS as f64).unwrap_or_default();
     table.add_row(["on the disk for each, bytes".to_owned(), format!("{path:.0}")]);
     table
+}
+
+/// A store that was dropped copies its log into the database, on a thread of its own.
+fn wait_until_closed(place: &Place) {
+    while place.path().is_some_and(|folder| folder.join("clawrk.db-wal").exists()) {
+        std::thread::yield_now();
+    }
 }
 
 fn size_of(folder: &Path) -> f64 {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use clawrk_domain::{Job, Timestamp};
+use clawrk_domain::{Job, JobId, Timestamp};
 use clawrk_store::{JobList, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -54,11 +54,10 @@ pub async fn index(State(app): State<App>, Query(page): Query<PageQuery>) -> Res
     let limit = page.limit()?.unwrap_or(DEFAULT_LIMIT);
     let mut places = app.store.job_places(JobList::Queued, page.after::<Place>()?, limit + 1).await?;
     let next = list::cut(&mut places, Some(limit)).map(|place| ("/api/board", limit, place.to_string()));
-    let mut jobs = Vec::with_capacity(places.len());
-    for place in places {
-        let job = app.store.job(place.job).await?;
-        // It may have been taken since the list was read.
-        jobs.extend(job.filter(|job| job.state == clawrk_domain::State::Queued).as_ref().map(BoardJob::from));
-    }
+    let ids: Vec<JobId> = places.iter().map(|place| place.job).collect();
+    let jobs = app.store.jobs(&ids).await?;
+    // One may have been taken since the list was read.
+    let open = jobs.iter().filter(|job| job.state == clawrk_domain::State::Queued);
+    let jobs: Vec<BoardJob> = open.map(BoardJob::from).collect();
     Ok(list::page_of(&jobs, next))
 }

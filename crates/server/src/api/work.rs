@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use clawrk_domain::{Action, Answer, Scope, limits};
+use clawrk_domain::{Action, AgentId, Answer, Scope, limits};
 use serde::Deserialize;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
@@ -80,14 +81,26 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
         if Instant::now() >= end || app.stopping.is_cancelled() {
             return Ok(Reply::nothing());
         }
+        wait_for_a_job(&app, agent.id, &mut arrivals, end).await;
+        caller.still_counts(&app).await?;
+    }
+}
+
+/// Waits until a job is open to the agent here, or the time is over. All who wait hear of each job that comes, and most
+/// are too late for it: they need not ask the store.
+async fn wait_for_a_job(app: &App, agent: AgentId, arrivals: &mut Receiver<u64>, end: Instant) {
+    loop {
         let now = app.store.clock().now();
-        let opening = app.market.next_opening(agent.id, now).map(|time| Instant::now() + (time - now));
+        let opening = app.market.next_opening(agent, now).map(|time| Instant::now() + (time - now));
+        let opens = opening.is_some_and(|time| time <= end);
         tokio::select! {
             _ = arrivals.changed() => {}
-            () = sleep_until(opening.map_or(end, |time| time.min(end))) => {}
-            () = app.stopping.cancelled() => {}
+            () = sleep_until(opening.map_or(end, |time| time.min(end))) => if opens || Instant::now() >= end { return },
+            () = app.stopping.cancelled() => return,
         }
-        caller.still_counts(&app).await?;
+        if app.market.has_open(agent, app.store.clock().now()) {
+            return;
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 use super::{Node, unreachable};
 use crate::hot::Known;
 use crate::tx::News;
-use crate::{Observer, StoreError};
+use crate::{Observer, StoreError, row, sql};
 
 const COALESCE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
@@ -252,7 +252,10 @@ impl Follower {
     async fn tell(&self, jobs: HashSet<JobId>, observer: &Observer) -> Result<(), StoreError> {
         let jobs: Vec<JobId> = jobs.into_iter().collect();
         for some in jobs.chunks(CHUNK) {
-            self.node.jobs(some).await?.iter().for_each(|job| observer(job));
+            let found = self.node.query_each(sql::JOB, some.iter().map(|job| (*job).into()).collect()).await?;
+            for row in found.iter().filter_map(|rows| rows.first()) {
+                observer(&Arc::new(row::job(row)?));
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ mod tx;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clawrk_domain::{Job, JobId, Policy};
+use clawrk_domain::Policy;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
@@ -38,7 +38,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 
 use crate::hot::Hot;
 use crate::value::{Row, Value};
-use crate::{Backend, Clock, Observer, Order, Reply, StoreError, row, sql, submit, tasks};
+use crate::{Backend, Clock, Observer, Order, Reply, StoreError, submit, tasks};
 
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
@@ -126,6 +126,10 @@ impl Backend for Postgres {
         self.node.query(sql, values).await
     }
 
+    async fn query_each(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.node.query_each(sql, values).await
+    }
+
     async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError> {
         let mut client = self.node.readers.get().await.map_err(unreachable)?;
         let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
@@ -162,11 +166,17 @@ impl Backend for Postgres {
 }
 
 impl Node {
-    /// Reads; a server that takes a connection and then says nothing is as good as away.
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.reading(async |client| rows(client, &client.prepare_cached(sql).await?, &values).await).await
+    }
+
+    /// Reads; a server that takes a connection and then says nothing is as good as away.
+    async fn reading<T>(
+        &self,
+        read: impl AsyncFnOnce(&deadpool_postgres::Object) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let client = self.readers.get().await.map_err(unreachable)?;
-        let read = async { rows(&client, &client.prepare_cached(sql).await?, &values).await };
-        let read = timeout(SILENCE, read).await;
+        let read = timeout(SILENCE, read(&client)).await;
         read.unwrap_or_else(|silence| {
             // Whoever had the connection next would wait behind this one's answer.
             drop(deadpool_postgres::Object::take(client));
@@ -221,15 +231,14 @@ impl Node {
         }
     }
 
-    /// The jobs of these ids that are there, all asked for at once.
-    async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Arc<Job>>, StoreError> {
-        let client = self.readers.get().await.map_err(unreachable)?;
-        let job = client.prepare_cached(sql::JOB).await?;
-        let found = try_join_all(ids.iter().map(async |name| {
-            let place = [(*name).into()];
-            rows(&client, &job, &place).await?.first().map(|found| row::job(found).map(Arc::new)).transpose()
-        }));
-        Ok(found.await?.into_iter().flatten().collect())
+    /// Sends the query for each value without waiting for the answer to the one before.
+    async fn query_each(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.reading(async |client| {
+            let statement = client.prepare_cached(sql).await?;
+            let each = values.into_iter().map(async |value| rows(client, &statement, &[value]).await);
+            try_join_all(each).await
+        })
+        .await
     }
 }
 

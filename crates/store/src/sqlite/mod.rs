@@ -40,7 +40,7 @@ pub(crate) const SYNCHRONOUS: &str = "FULL";
 
 pub(crate) struct Sqlite {
     writer: writer::Writer,
-    readers: Arc<reader::Readers>,
+    readers: reader::Readers,
     observer: Arc<OnceLock<Observer>>,
 }
 
@@ -66,7 +66,7 @@ impl Sqlite {
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
             writer: writer::Writer::start(connection, policy, clock, hot, Arc::clone(&observer)),
-            readers: Arc::new(reader::Readers::new(path)),
+            readers: reader::Readers::new(path),
             observer,
         })
     }
@@ -75,20 +75,22 @@ impl Sqlite {
 #[async_trait::async_trait]
 impl Backend for Sqlite {
     async fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let readers = Arc::clone(&self.readers);
-        let read = move || readers.with(|connection| cached_rows(connection, sql, &values));
-        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
+        self.readers.read(move |connection| cached_rows(connection, sql, &values)).await
+    }
+
+    async fn query_each(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let each = move |connection: &Connection| {
+            values.into_iter().map(|value| cached_rows(connection, sql, &[value])).collect()
+        };
+        self.readers.read(each).await
     }
 
     async fn snapshot(&self, queries: &'static [&'static str]) -> Result<Vec<Vec<Row>>, StoreError> {
-        let readers = Arc::clone(&self.readers);
-        let read = move || {
-            readers.with(|connection| {
-                let moment = connection.unchecked_transaction()?;
-                queries.iter().map(|sql| cached_rows(&moment, sql, &[])).collect()
-            })
+        let all = |connection: &Connection| {
+            let moment = connection.unchecked_transaction()?;
+            queries.iter().map(|sql| cached_rows(&moment, sql, &[])).collect()
         };
-        tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)?
+        self.readers.read(all).await
     }
 
     async fn write(&self, order: Order) -> Result<Reply, StoreError> {
