@@ -13,6 +13,7 @@ mod keys;
 mod openapi;
 mod rates;
 mod secrets;
+mod seeds;
 mod sight;
 mod story;
 mod support;
