@@ -35,3 +35,7 @@ deny:
 # how fast it is, beside anchors in the same run: just bench [ROW…]
 bench *ROWS:
     cargo bench --package clawrk-cli --bench exchange -- {{ROWS}}
+
+# everything that reads what others write, a minute each: just fuzz [TARGET…]
+fuzz *TARGETS:
+    scripts/fuzz {{TARGETS}}

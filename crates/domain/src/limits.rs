@@ -68,13 +68,14 @@ pub fn optional_text(field: &'static str, text: Option<&str>, max: usize) -> Res
 
 /// An e-mail address, as far as its shape tells: one `@` with something on both sides, no blanks, at most 254 bytes.
 pub fn email(field: &'static str, text: &str) -> Result<String, Rejection> {
-    let email = text.trim();
+    // What is kept is measured: some letters are longer when they are small.
+    let email = text.trim().to_lowercase();
     let fits = email.len() <= 254
         && !email.chars().any(|c| c.is_control() || c.is_whitespace())
         && email
             .split_once('@')
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
-    if fits { Ok(email.to_lowercase()) } else { Err(Rejection::invalid(field, "must be an e-mail address")) }
+    if fits { Ok(email) } else { Err(Rejection::invalid(field, "must be an e-mail address")) }
 }
 
 /// An absolute http or https URL.

@@ -59,7 +59,8 @@ impl Sub for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = self.millis().saturating_mul(1000);
-        let shown = jiff::Timestamp::from_microsecond(whole).unwrap_or(jiff::Timestamp::MAX);
+        let beyond = if whole < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        let shown = jiff::Timestamp::from_microsecond(whole).unwrap_or(beyond);
         write!(f, "{shown:.3}")
     }
 }

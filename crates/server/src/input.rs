@@ -2,8 +2,8 @@
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use clawrk_domain::{Rejection, limits};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -118,7 +118,8 @@ async fn receive<'a>(
     if too_large { Err(Error::too_large(limit)) } else { Ok(Received { bytes, _room: room }) }
 }
 
-fn once(parts: &Parts, body: &[u8]) -> Result<Option<Once>, Error> {
+/// The request's idempotency key, if one was sent, and what it stands for.
+pub(crate) fn once(parts: &Parts, body: &[u8]) -> Result<Option<Once>, Error> {
     let Some(key) = idempotency_key(&parts.headers)? else { return Ok(None) };
     let path = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.path(), |uri| uri.path());
     let mut hasher = Sha256::new();
@@ -139,12 +140,19 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
 /// Query parameters, read as JSON bodies are: unknown ones are ignored, wrong ones are 400.
 pub struct Query<T>(pub T);
 
+impl<T: DeserializeOwned> Query<T> {
+    /// Reads the query of an address.
+    pub fn of(uri: &Uri) -> Result<Self, Error> {
+        let query = axum::extract::Query::<T>::try_from_uri(uri);
+        query.map(|query| Self(query.0)).map_err(|error| Error::malformed(format!("The query is wrong: {error}")))
+    }
+}
+
 impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
-        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        query.map(|query| Self(query.0)).map_err(|error| Error::malformed(format!("The query is wrong: {error}")))
+        Self::of(&parts.uri)
     }
 }
 

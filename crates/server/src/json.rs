@@ -39,7 +39,7 @@ fn is_blank(bytes: &[u8]) -> bool {
 }
 
 /// Refuses what is not an object in strict JSON.
-fn check(bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn check(bytes: &[u8]) -> Result<(), Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let whole = Strict { depth: DEPTH, keys: &mut Vec::new() }.deserialize(&mut deserializer);
     whole.and_then(|()| deserializer.end()).map_err(|error| {

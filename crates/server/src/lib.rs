@@ -8,6 +8,7 @@ pub mod apikey;
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod decode;
 pub mod edge;
 mod envelope;
 pub mod error;

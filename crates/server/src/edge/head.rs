@@ -105,12 +105,13 @@ impl Head {
     /// `GET /path HTTP/1.1`.
     fn first_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
         const WRONG: Refusal = Malformed("The request must begin with a method, a URI and HTTP/1.1");
+        // The carriage return counts, so that a line that comes whole is measured as one that comes in parts.
+        let is_long = line.len() >= URI_BYTES + BESIDE_URI_BYTES;
         let mut parts = line.splitn(3, |byte| *byte == b' ');
         let (Some(method), Some(uri), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
-            let is_long = line.len() > URI_BYTES + BESIDE_URI_BYTES;
             return Err(if is_long { Refusal::UriTooLong } else { WRONG });
         };
-        if uri.len() > URI_BYTES {
+        if is_long || uri.len() > URI_BYTES {
             return Err(Refusal::UriTooLong);
         }
         self.is_http_11 = match version {
@@ -310,6 +311,15 @@ mod tests {
         assert!(matches!(whole(&uri(URI_BYTES)), Step::Whole(..)));
         assert_eq!(whole(&uri(URI_BYTES + 1)), Step::Refused(Refusal::UriTooLong));
         assert_eq!(whole(&"a".repeat(URI_BYTES * 2)), Step::Refused(Refusal::UriTooLong));
+        // A long method is as long a line, whether it comes at once or byte by byte.
+        let method = |bytes: usize| format!("{} / HTTP/1.1\r\nHost: x\r\n\r\n", "A".repeat(bytes));
+        for (bytes, fits) in [(URI_BYTES + BESIDE_URI_BYTES - 12, true), (URI_BYTES + BESIDE_URI_BYTES - 11, false)] {
+            let (text, mut head) = (method(bytes), Head::default());
+            let by_byte =
+                (0..=text.len()).map(|end| head.read(&text.as_bytes()[..end])).find(|step| *step != Step::Partial);
+            assert_eq!(by_byte, Some(whole(&text)), "{bytes}");
+            assert_eq!(whole(&text) == Step::Refused(Refusal::UriTooLong), !fits, "{bytes}");
+        }
         let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
         assert!(matches!(whole(&fields(FIELDS)), Step::Whole(..)));
         assert_eq!(whole(&fields(FIELDS + 1)), Step::Refused(Refusal::TooManyFields));

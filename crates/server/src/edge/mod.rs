@@ -30,7 +30,7 @@ use tower::Service;
 
 use crate::{Error, envelope};
 pub(crate) use connections::Connections;
-pub(crate) use head::{FIELDS, HEAD_BYTES, Refusal, URI_BYTES};
+pub(crate) use head::{Ends, FIELDS, HEAD_BYTES, Head, Refusal, Step, URI_BYTES};
 use wire::{InHand, Talk, Wire};
 
 /// What hyper reads ahead and writes behind on a connection, at most, in bytes.

@@ -18,6 +18,7 @@ mod races;
 mod rates;
 mod routes;
 mod secrets;
+mod seeds;
 mod sight;
 mod story;
 mod strangers;

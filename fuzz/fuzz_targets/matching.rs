@@ -1,0 +1,4 @@
+//! The index of queued jobs.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| clawrk_fuzz::matching(data));
