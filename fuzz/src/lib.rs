@@ -19,8 +19,11 @@ use clawrk_server::decode::{self, HeadRead, HeadReader};
 use clawrk_store::Place;
 use serde_json::Value;
 
+/// Takes anything, and panics when something does not hold for it.
+pub type Target = fn(&[u8]);
+
 /// Every function, by the name of its target, which is also the folder of its seeds.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("bodies", bodies),
     ("head", head),
     ("idempotency", idempotency),

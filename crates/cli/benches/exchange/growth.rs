@@ -66,7 +66,7 @@ pub(crate) async fn table() -> Table {
         column.push(format!("{:.0}", server.resident_mib()));
         drop(server);
         lines.iter_mut().zip(column).for_each(|(line, cell)| line.push(cell));
-        empty_the_queue(&place, &everybody).await;
+        empty_the_queue(&place).await;
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["calls/s (p99 ms)", "1,000 jobs", "100,000 jobs", "1,000,000 jobs"]);
@@ -127,19 +127,15 @@ async fn finish(place: &Place, everybody: &[Person], count: usize) {
 }
 
 /// What the measurement has posted goes, so that the next one begins alike.
-async fn empty_the_queue(place: &Place, everybody: &[Person]) {
+async fn empty_the_queue(place: &Place) {
     let store = place.store().await;
     let open = store.job_places(clawrk_store::JobList::Queued, None, i64::MAX).await.expect("the list can be read");
-    let (store, senders): (_, std::collections::HashSet<_>) =
-        (&store, everybody.iter().map(|person| person.id).collect());
+    let store = &store;
     let called_off = stream::iter(open).map(|place| async move {
         let job = store.job(place.job).await.expect("the job can be read").expect("it is there");
-        (job.sender, submit(store, Actor::User(job.sender), Action::Cancel(job.id)).await)
+        submit(store, Actor::User(job.sender), Action::Cancel(job.id)).await
     });
-    called_off
-        .buffer_unordered(256)
-        .for_each(|(sender, _)| std::future::ready(assert!(senders.contains(&sender))))
-        .await;
+    called_off.buffer_unordered(256).for_each(|_| std::future::ready(())).await;
 }
 
 /// Calls a second by 64 clients, each time by another caller.

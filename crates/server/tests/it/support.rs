@@ -134,15 +134,8 @@ impl TestApp {
             return Self { app, router, clock: self.clock.clone(), data: Arc::clone(&self.data) };
         };
         let store = Store::postgres(url, Policy::default(), self.clock.clone()).await.unwrap();
-        Self::over(
-            store,
-            Box::new(Offline),
-            LOOPBACK,
-            self.clock.clone(),
-            Arc::clone(&self.data),
-            self.app.limits.clone(),
-        )
-        .await
+        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), Arc::clone(&self.data), self.app.limits)
+            .await
     }
 
     /// Runs SQL in the exchange's PostgreSQL database, behind its back; false where there is none.
