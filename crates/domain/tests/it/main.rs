@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bounds;
 mod matrix;
+mod moves;
+mod people;
+mod sight;
 mod walk;
 mod world;
