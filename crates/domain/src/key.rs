@@ -133,3 +133,44 @@ pub struct NewKey {
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(bits: u8) -> Scopes {
+        Scopes::from_bits(bits)
+    }
+
+    #[test]
+    fn a_scope_is_known_by_its_name_alone() {
+        let names = Scope::ALL.map(Scope::as_str);
+        assert_eq!(names, ["read", "work", "spend", "admin"]);
+        for (scope, name) in Scope::ALL.into_iter().zip(names) {
+            assert_eq!((scope.to_string().as_str(), name.parse()), (name, Ok(scope)));
+        }
+        assert_eq!("Read".parse::<Scope>(), Err(()));
+    }
+
+    #[test]
+    fn a_set_of_scopes_has_exactly_those_it_was_made_of() {
+        for bits in 0..16 {
+            let set = scopes(bits);
+            let made_of: Vec<Scope> = set.iter().collect();
+            assert_eq!(made_of.iter().copied().collect::<Scopes>(), set);
+            assert_eq!((set.bits(), set.is_empty(), made_of.len()), (bits, bits == 0, bits.count_ones() as usize));
+            for (scope, bit) in Scope::ALL.into_iter().zip(0..) {
+                assert_eq!(set.has(scope), bits >> bit & 1 == 1, "{bits} {scope}");
+                assert_eq!(set.has(scope), made_of.contains(&scope), "{bits} {scope}");
+            }
+            for other in 0..16 {
+                let all = scopes(other).iter().all(|scope| set.has(scope));
+                assert_eq!(set.covers(scopes(other)), all, "{bits} {other}");
+            }
+        }
+        // Twice is once, and what is no scope is dropped.
+        assert_eq!([Scope::Work, Scope::Work].into_iter().collect::<Scopes>().bits(), 2);
+        assert_eq!((scopes(0xff), scopes(0xf0)), (Scopes::ALL, Scopes::default()));
+        assert_eq!(Scopes::USER.iter().collect::<Vec<_>>(), [Scope::Read, Scope::Work, Scope::Spend]);
+    }
+}

@@ -55,5 +55,6 @@ mod tests {
     fn prints_dollars() {
         assert_eq!(Cents(500).to_string(), "$5.00");
         assert_eq!(Cents(-7).to_string(), "-$0.07");
+        assert_eq!(Cents::ZERO.to_string(), "$0.00");
     }
 }

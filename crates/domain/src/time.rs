@@ -99,6 +99,22 @@ mod tests {
     }
 
     #[test]
+    fn prints_to_the_minute_for_people() {
+        let time: Timestamp = "2025-01-01T12:34:56.789Z".parse().unwrap();
+        assert_eq!(time.to_the_minute(), "2025-01-01 12:34 UTC");
+    }
+
+    #[test]
+    fn keeps_its_microseconds_and_prints_in_order_beyond_the_years_that_have_names() {
+        for micros in [i64::MIN, -2, 0, 7, i64::MAX] {
+            assert_eq!(Timestamp::from_micros(micros).micros(), micros);
+        }
+        assert!(Timestamp::from_micros(i64::MIN).to_string().starts_with("-009999-"));
+        assert!(Timestamp::from_micros(i64::MAX).to_string().starts_with("9999-"));
+        assert_eq!(Timestamp::from_micros(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
     fn differences_never_go_below_zero() {
         let early = Timestamp::from_micros(1);
         assert_eq!(early - early.plus_seconds(1), std::time::Duration::ZERO);
