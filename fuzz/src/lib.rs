@@ -47,9 +47,9 @@ pub fn json(data: &[u8]) {
     assert_eq!(taken.is_ok(), good.is_some(), "{taken:?}");
     let Some(tree) = good else { return };
     let one = decode::canonical_json(data).expect("strict JSON is JSON");
-    assert_eq!(decode::canonical_json(tree.backwards().as_bytes()).expect("it is JSON"), one, "the order is gone");
     // A float can lose its last bit each time it is read.
     if !tree.has_float() {
+        assert_eq!(decode::canonical_json(tree.backwards().as_bytes()).expect("it is JSON"), one, "the order is gone");
         let value = |bytes| serde_json::from_slice::<Value>(bytes).expect("it is JSON");
         assert_eq!(value(data), value(&one), "nothing but the form changes");
         assert_eq!(decode::canonical_json(&one).expect("it is JSON"), one, "a form is its own form");

@@ -141,7 +141,7 @@ impl Head {
             return Err(Refusal::TooManyFields);
         }
         let colon = memchr(b':', line).ok_or(Malformed("A header field has no colon"))?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trim_blanks(&line[colon + 1..]));
         if !is_token(name) {
             return Err(Malformed("The name of a header field has characters that none may have"));
         }
@@ -240,6 +240,14 @@ fn all(bytes: &[u8], place: u8) -> bool {
     bytes.iter().fold(place, |places, byte| places & PLACES[usize::from(*byte)]) == place
 }
 
+/// Blanks around a value are no part of it: a carriage return is none.
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, IN_TOKEN)
 }
@@ -272,6 +280,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: x\r\n\n",
             "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nA: b\rC: d\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\n: b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nA\r\n\r\n",
