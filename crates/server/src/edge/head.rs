@@ -122,9 +122,9 @@ impl Head {
         if !is_token(method) {
             return Err(WRONG);
         }
-        // What is not plain is asked of the code that reads it later.
+        // What is not plain is asked of the code that reads it later, which does not look behind a `#`.
         let plain = uri.first() == Some(&b'/') && all(uri, PLAIN_IN_URI);
-        if plain || Uri::try_from(uri).is_ok() {
+        if plain || (all(uri, IN_VALUE) && !uri.contains(&b'\t') && Uri::try_from(uri).is_ok()) {
             Ok(())
         } else {
             Err(Malformed("The URI has characters that none may have"))
@@ -305,6 +305,9 @@ mod tests {
             "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
             "GET /\r\nHost: x\r\n\r\n",
             "GET /\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /#\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /#\t HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /#\u{7f} HTTP/1.1\r\nHost: x\r\n\r\n",
             "G{T / HTTP/1.1\r\nHost: x\r\n\r\n",
             " GET / HTTP/1.1\r\nHost: x\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
