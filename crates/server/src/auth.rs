@@ -1,6 +1,7 @@
 //! Who is calling: a key from the `Authorization` header, found by its public part, compared in constant time.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::FromRequestParts;
@@ -67,6 +68,22 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// Counts a request for a page that is open to everybody: by its key if it has a right one, else by its address.
+pub(crate) async fn count_visit(app: &App, key: Option<String>, peer: IpAddr) -> Result<(), Error> {
+    let now = app.store.clock().now();
+    // A database that is away keeps nobody from what needs no key.
+    let kept = match key {
+        Some(key) => counting(app, &key, now).await.ok().flatten(),
+        None => None,
+    };
+    let standing = match kept {
+        Some(kept) => app.rates.key(kept.id, false, now)?,
+        None => app.rates.address(Counted::Page, peer, now)?,
+    };
+    request_id::stand(standing);
+    Ok(())
+}
+
 /// What is kept of a key that counts; one that its checksum gives away costs no look at the database.
 async fn counting(app: &App, key: &str, now: Timestamp) -> Result<Option<Arc<ApiKey>>, Error> {
     let Some(id) = apikey::id_of(key) else { return Ok(None) };
@@ -75,7 +92,7 @@ async fn counting(app: &App, key: &str, now: Timestamp) -> Result<Option<Arc<Api
     Ok(kept.filter(|kept| kept.hash.ct_eq(&hash).into() && !has_expired(kept, now)))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (all.next()?.to_str().ok()?, all.next()) else { return None };
     let (scheme, key) = value.split_once(' ')?;

@@ -18,9 +18,8 @@ use tower::layer::layer_fn;
 use tower::{Layer, Service, service_fn};
 
 use crate::figures::{self, Routes, known};
-use crate::rates::Counted;
 use crate::request_id::{self, Id};
-use crate::{App, Error};
+use crate::{App, Error, auth};
 
 /// Wraps a route.
 pub(crate) fn envelope(
@@ -42,17 +41,16 @@ pub(crate) fn envelope(
             let about = routes.get(path);
             let (app, method) = (app.clone(), request.method().clone());
             let peer = peer_of(request.extensions());
+            let key = if about.counts_visits() { auth::bearer(request.headers()).map(str::to_owned) } else { None };
             let answer = route.call(request);
             async move {
                 let limit = app.limits.request;
                 let begun = Instant::now();
                 let (id, handled) = request_id::with(async {
-                    if about.is_public {
-                        let now = app.store.clock().now();
-                        match app.rates.address(Counted::Page, peer, now) {
-                            Ok(standing) => request_id::stand(standing),
-                            Err(error) => return error.into_response(),
-                        }
+                    if about.counts_visits()
+                        && let Err(error) = auth::count_visit(&app, key, peer).await
+                    {
+                        return error.into_response();
                     }
                     caught(limit, answer).await
                 })

@@ -15,13 +15,16 @@ const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OP
 /// Statuses that are counted without a search.
 const STATUSES: [u16; 18] = [200, 201, 204, 400, 401, 402, 403, 404, 405, 408, 409, 413, 414, 422, 429, 431, 500, 503];
 
+/// What asks whether the server is well.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// A route and its figures.
 #[derive(Debug)]
 pub(crate) struct Route {
     /// As in the API's description; `unknown` for what is no route.
     pub(crate) name: String,
     /// Open to everybody, for all methods it has.
-    pub(crate) is_public: bool,
+    is_public: bool,
     methods: [Figures; METHODS.len()],
 }
 
@@ -34,6 +37,12 @@ struct Figures {
 impl Route {
     fn new(name: &str, is_public: bool) -> Self {
         Self { name: name.to_owned(), is_public, methods: Default::default() }
+    }
+
+    /// Whether requests for it count as visits. Probes never do: whoever watches a server behind a proxy shares the
+    /// address of all its visitors.
+    pub(crate) fn counts_visits(&self) -> bool {
+        self.is_public && !PROBES.contains(&self.name.as_str())
     }
 
     /// Counts a request.
