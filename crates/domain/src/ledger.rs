@@ -46,6 +46,13 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason of that word, about this job, or else about this transfer itself.
+    pub fn of(word: &str, job: Option<JobId>, transfer: TransferId) -> Option<Self> {
+        let reasons = job.map(|job| [Self::Job(job), Self::Refund(job), Self::Earning(job)]);
+        let grant = Self::Grant(transfer);
+        reasons.into_iter().flatten().chain([grant]).find(|reason| reason.word() == word)
+    }
+
     /// The reason's first word, as stored; what it is about is the job, or the transfer itself.
     pub const fn word(self) -> &'static str {
         match self {

@@ -148,15 +148,8 @@ fn word<T: serde::de::DeserializeOwned>(row: &Row, at: usize) -> Result<T, Store
 pub(crate) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let (id, amount) = (row.transfer(0)?, row.cents(3)?);
     let delta = if row.str(2)? == "wallet" { -amount } else { amount };
-    let about = || row.parsed(5);
-    let reason = match row.str(4)? {
-        "job" => Reason::Job(about()?),
-        "refund" => Reason::Refund(about()?),
-        "earning" => Reason::Earning(about()?),
-        "grant" => Reason::Grant(id),
-        _ => return Err(corrupt(4, "an unknown reason")),
-    };
-    Ok(Entry { id, delta, reason, at: row.time(1)? })
+    let reason = Reason::of(row.str(4)?, row.parsed_or_null(5)?, id);
+    Ok(Entry { id, delta, reason: reason.ok_or_else(|| corrupt(4, "an unknown reason"))?, at: row.time(1)? })
 }
 
 pub(crate) fn task(row: &Row) -> Result<(Task, i64), StoreError> {

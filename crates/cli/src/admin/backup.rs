@@ -71,10 +71,12 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
     let (dir, file, force) = (config.data_dir.clone(), args.file.clone(), args.force);
     let work = move |progress: &Arc<Progress>| backup::back_up(&dir, &file, force, &Clock::System, progress);
     let (moment, contents) = watched("Copying the exchange", out, work).await.map_err(|error| said(error, &config))?;
+    let fit = open::secret_fit(&config, contents.seal.as_deref()).map_err(anyhow::Error::from)?;
     if out.is_json() {
         let mut document = document(&args.file, &contents);
         document["moment"] = json!(moment);
         document["secret_key_included"] = json!(false);
+        document["secret_key_opens"] = json!(fit == SecretFit::Opens);
         out.document(&document);
         return Ok(());
     }
@@ -90,6 +92,14 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
         Some(_) => "The secret_key that the server is given".to_owned(),
         None => config.data_dir.join("secret_key").display().to_string(),
     };
+    if fit != SecretFit::Opens {
+        let lack = if fit == SecretFit::Other { "does not open it" } else { "is gone" };
+        out.note(&format!(
+            "Careful: {secret} {lack}. Find the one that the exchange was set up with: without it no server opens the \
+             backup, nor the exchange once its server has stopped."
+        ));
+        return Ok(());
+    }
     out.note(&format!(
         "{secret} is not in it: keep a copy of it, in another place than the backup. Without it no server opens the \
          backup; whoever has both reads everything."

@@ -101,6 +101,28 @@ fn a_backup_that_is_killed_or_cannot_be_written_leaves_the_last_one() {
 }
 
 #[test]
+fn a_backup_says_when_the_secret_beside_it_does_not_open_it() {
+    let exchange = Exchange::sqlite();
+    drop(exchange.serve());
+    let secret = exchange.data().join("secret_key");
+    let back_up = |name: &str| {
+        let file = beside(&exchange, name);
+        let told = exchange.json(["admin", "backup", file.to_str().unwrap(), "--json"]);
+        let again = exchange.command(["admin", "backup", file.to_str().unwrap(), "--force"]).output().unwrap();
+        assert!(again.status.success());
+        (told["secret_key_opens"].as_bool().unwrap(), String::from_utf8(again.stderr).unwrap())
+    };
+    let (opens, said) = back_up("right.db");
+    assert!(opens && !said.contains("Careful"), "{said}");
+    std::fs::write(&secret, "another secret, which is long enough too").unwrap();
+    let (opens, said) = back_up("wrong.db");
+    assert!(!opens && said.contains("does not open it"), "{said}");
+    std::fs::remove_file(&secret).unwrap();
+    let (opens, said) = back_up("gone.db");
+    assert!(!opens && said.contains("is gone"), "{said}");
+}
+
+#[test]
 fn a_restore_that_cannot_be_written_leaves_the_exchange() {
     let exchange = Exchange::sqlite();
     exchange.user("ada", 2000);
