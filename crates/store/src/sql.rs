@@ -55,6 +55,7 @@ macro_rules! users {
 
 /// A read of one row of one table that locks it to the end of the transaction, where that means something: whoever
 /// waited for it reads what the one before has left.
+#[derive(Debug)]
 pub(crate) struct Locked {
     pub(crate) read: &'static str,
     pub(crate) locking: &'static str,
@@ -178,8 +179,7 @@ pub(crate) const ENTRIES: &str =
 pub(crate) const ENTRIES_BEFORE: &str =
     entries!("FROM transfers a JOIN transfers t ON t.id = a.previous WHERE a.id = $1 AND a.user_id = $2", "LIMIT $3");
 
-pub(crate) const RECEIPT: &str =
-    "SELECT fingerprint, answer FROM receipts WHERE user_id = $1 AND key = $2 AND created_at > $3";
+pub(crate) const RECEIPT: &str = "SELECT fingerprint, answer, created_at FROM receipts WHERE user_id = $1 AND key = $2";
 pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, fingerprint, answer, created_at)
      VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (user_id, key) DO UPDATE SET

@@ -12,12 +12,10 @@
 
 use std::collections::btree_map::Entry;
 
-use clawrk_domain::{
-    Action, Actor, Agent, AgentId, Answer, Facts, Job, JobId, Lease, Policy, Timestamp, UserId, decide,
-};
+use clawrk_domain::{Action, Actor, AgentId, Answer, Facts, Job, JobId, Policy, State, Timestamp, UserId, decide};
 
 use crate::hot::Known;
-use crate::tx::{Lock, News, Tx};
+use crate::tx::{Lock, News, Step, Tx};
 use crate::writes::{Statement, Wallet, Wallets, statements, wallets_of};
 use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
 
@@ -71,10 +69,12 @@ async fn replay(tx: &mut impl Tx, receipt: &ReceiptRequest) -> Result<Option<Out
     if !tx.claim_key(receipt.user, &receipt.key).await? {
         return Ok(Some(Outcome::KeyInProgress));
     }
-    let horizon = receipt_horizon(tx.now().await?);
-    let place = || vec![receipt.user.into(), receipt.key.as_str().into(), horizon.into()];
-    let rows = tx.query(sql::RECEIPT, place()).await?;
-    let Some(kept) = rows.first() else { return Ok(None) };
+    let place = vec![receipt.user.into(), receipt.key.as_str().into()];
+    let mut found = tx.look(vec![Step::Read(sql::RECEIPT, place)]).await?;
+    let Some(kept) = found.row(0) else { return Ok(None) };
+    if kept.time(2)? <= receipt_horizon(found.now) {
+        return Ok(None);
+    }
     if kept.bytes(0)? != receipt.fingerprint {
         return Ok(Some(Outcome::KeyReused));
     }
@@ -90,106 +90,142 @@ fn keep(receipt: &ReceiptRequest, answer: &Answer, now: Timestamp) -> Statement 
         (receipt.keep)(answer).as_slice().into(),
         now.into(),
     ];
-    Statement { sql: sql::KEEP_RECEIPT, values, rows: Some(1) }
+    Statement { sql: sql::KEEP_RECEIPT, values, one_row: true }
 }
 
 async fn load(tx: &mut impl Tx, request: &Request) -> Result<(Facts, Wallets), StoreError> {
     let action = &request.command.action;
     let (mut facts, mut wallets) = (Facts::default(), Wallets::new());
-    if let Actor::User(user) = request.command.actor {
-        load_actor(tx, user, action, &mut facts).await?;
+    let user = if let Actor::User(user) = request.command.actor { Some(user) } else { None };
+    let mut now = None;
+    if let (Some(user), Some(named)) = (user, action.agent()) {
+        now = Some(load_agent(tx, user, named, action, &mut facts).await?);
     }
-    match action {
-        Action::CreateUser(new) => {
-            let email = new.email.as_deref().map(|email| email.trim().to_lowercase());
-            facts.email_taken = match email {
-                Some(email) => !tx.query(sql::EMAIL_TAKEN, vec![email.into()]).await?.is_empty(),
-                None => false,
-            };
+    // The time comes with the last lock: whoever waited decides by the time it waited to.
+    facts.now = Some(match (action, now) {
+        (Action::Pull { candidates, .. }, Some(now)) => {
+            let agent = facts.agent.as_ref().map(|agent| agent.id);
+            if let Some(agent) = agent.filter(|_| !facts.holding.as_ref().is_some_and(|job| still_holds(job, now))) {
+                facts.job = first_open(tx, candidates, agent, now).await?;
+            }
+            now
         }
-        Action::Grant { user, .. } => {
-            wallets.extend(load_wallet(tx, *user).await?.map(|wallet| (*user, wallet)));
-            facts.user_exists = !wallets.is_empty();
-        }
-        _ => {}
-    }
-    // The time is asked for once all locks are held: whoever waited decides by the time it waited to.
-    if let Action::Pull { candidates, .. } = action {
-        let now = tx.now().await?;
-        facts.now = Some(now);
-        if let Some(agent) = facts.agent.as_ref().map(|agent| agent.id)
-            && !facts.holding.as_ref().is_some_and(|job| still_holds(job, now))
-        {
-            facts.job = first_open(tx, candidates, agent, now).await?;
-        }
-    } else {
-        if let Some(job) = action.job() {
-            tx.lock(Lock::Job(job)).await?;
-            facts.job = load_job(tx, job).await?;
-        }
-        if let Action::Run(lease) = action {
-            facts.lease_is_current = lease_is_current(tx, lease).await?;
-        }
-        if let (true, Actor::User(user)) = (action.spends(), request.command.actor) {
-            let wallet = load_wallet(tx, user).await?.unwrap_or_default();
-            facts.wallet = wallet.balance;
-            wallets.insert(user, wallet);
-        }
-        facts.now = Some(tx.now().await?);
-    }
+        _ => load_named(tx, user, action, &mut facts, &mut wallets).await?,
+    });
     Ok((facts, wallets))
 }
 
 async fn load_wallet(tx: &mut impl Tx, user: UserId) -> Result<Option<Wallet>, StoreError> {
-    tx.locked(&sql::WALLET, vec![user.into()]).await?.as_ref().map(row::wallet).transpose()
+    tx.look(vec![Step::Locked(&sql::WALLET, vec![user.into()])]).await?.row(0).as_ref().map(row::wallet).transpose()
 }
 
-/// What is known of the one who asks: agents, keys, and what the agent has in hand.
-async fn load_actor(tx: &mut impl Tx, user: UserId, action: &Action, facts: &mut Facts) -> Result<(), StoreError> {
-    if matches!(action, Action::CreateAgent(_) | Action::UpdateAgent { .. }) {
-        tx.lock(Lock::User(user)).await?;
-        let rows = tx.query(sql::AGENTS, vec![user.into()]).await?;
-        facts.agents = rows.iter().map(row::agent).collect::<Result<_, _>>()?;
+/// The agent that acts or is acted on, what it has in hand, and the time.
+async fn load_agent(
+    tx: &mut impl Tx,
+    user: UserId,
+    named: Option<AgentId>,
+    action: &Action,
+    facts: &mut Facts,
+) -> Result<Timestamp, StoreError> {
+    let engaged = match action {
+        Action::DeleteAgent(_) => Some(sql::ENGAGED),
+        Action::Pull { .. } | Action::Claim { .. } => Some(sql::JOB_HELD_BY),
+        _ => None,
+    };
+    let mut steps = vec![match named {
+        Some(agent) => Step::Locked(&sql::AGENT, vec![agent.into()]),
+        None => Step::Locked(&sql::DEFAULT_AGENT, vec![user.into()]),
+    }];
+    steps.extend(engaged.zip(named).map(|(sql, agent)| Step::Read(sql, vec![agent.into()])));
+    let mut found = tx.look(steps).await?;
+    facts.agent = found.row(0).as_ref().map(row::agent).transpose()?.filter(|agent| agent.owner == user);
+    let (Some(sql), Some(agent)) = (engaged, facts.agent.as_ref().map(|agent| agent.id)) else { return Ok(found.now) };
+    let in_hand = match named {
+        Some(_) => found.row(1),
+        None => tx.look(vec![Step::Read(sql, vec![agent.into()])]).await?.row(0),
+    };
+    let Some(in_hand) = in_hand else { return Ok(found.now) };
+    if matches!(action, Action::DeleteAgent(_)) {
+        facts.agent_engaged = true;
+        return Ok(found.now);
     }
-    if matches!(action, Action::CreateKey(_) | Action::RevokeKey(_)) {
-        tx.lock(Lock::User(user)).await?;
-        let rows = tx.query(sql::KEYS, vec![user.into()]).await?;
-        facts.keys = rows.iter().map(row::key).collect::<Result<_, _>>()?;
-    }
-    let Some(named) = action.agent() else { return Ok(()) };
-    facts.agent = load_agent(tx, user, named).await?;
-    let Some(agent) = facts.agent.as_ref().map(|agent| agent.id) else { return Ok(()) };
-    match action {
-        Action::DeleteAgent(_) => {
-            facts.agent_engaged = !tx.query(sql::ENGAGED, vec![agent.into()]).await?.is_empty();
-        }
-        Action::Pull { .. } | Action::Claim { .. } => facts.holding = load_holding(tx, agent, action.job()).await?,
-        _ => {}
-    }
-    Ok(())
-}
-
-async fn load_agent(tx: &mut impl Tx, user: UserId, named: Option<AgentId>) -> Result<Option<Agent>, StoreError> {
-    let (query, of) = named.map_or((sql::DEFAULT_AGENT, user.into()), |agent| (sql::AGENT, agent.into()));
-    let agent = tx.locked(&query, vec![of]).await?.as_ref().map(row::agent).transpose()?;
-    Ok(agent.filter(|agent| agent.owner == user))
-}
-
-/// The job that the agent holds, locked; and before it the one that it claims, where that comes first.
-async fn load_holding(tx: &mut impl Tx, agent: AgentId, claimed: Option<JobId>) -> Result<Option<Job>, StoreError> {
-    let held: Option<JobId> =
-        tx.query(sql::JOB_HELD_BY, vec![agent.into()]).await?.first().map(|row| row.parsed(0)).transpose()?;
-    let Some(held) = held else { return Ok(None) };
+    let held: JobId = in_hand.parsed(0)?;
     // Two agents may each claim what the other one holds: jobs are locked by id, so that neither waits for ever.
-    for job in claimed.into_iter().filter(|claimed| *claimed < held).chain([held]) {
-        tx.lock(Lock::Job(job)).await?;
+    let first = action.job().filter(|claimed| *claimed < held).map(|claimed| Step::Lock(Lock::Job(claimed)));
+    let mut steps: Vec<Step> = first.into_iter().collect();
+    steps.extend(job_steps(held));
+    let last = steps.len() - 1;
+    let mut found = tx.look(steps).await?;
+    let job = found.row(last).as_ref().map(row::job).transpose()?;
+    facts.holding = job.filter(|job| matches!(&job.state, State::Held { by, .. } if by.agent == agent));
+    Ok(found.now)
+}
+
+/// What else the action names, and the time.
+async fn load_named(
+    tx: &mut impl Tx,
+    user: Option<UserId>,
+    action: &Action,
+    facts: &mut Facts,
+    wallets: &mut Wallets,
+) -> Result<Timestamp, StoreError> {
+    let mut steps = Vec::new();
+    let mut step = |step: Step| {
+        steps.push(step);
+        steps.len() - 1
+    };
+    let mut set = |of: Option<UserId>, sql| {
+        of.map(|user| {
+            step(Step::Lock(Lock::User(user)));
+            step(Step::Read(sql, vec![user.into()]))
+        })
+    };
+    let agents =
+        set(user.filter(|_| matches!(action, Action::CreateAgent(_) | Action::UpdateAgent { .. })), sql::AGENTS);
+    let keys = set(user.filter(|_| matches!(action, Action::CreateKey(_) | Action::RevokeKey(_))), sql::KEYS);
+    let email = match action {
+        Action::CreateUser(new) => new.email.as_deref(),
+        _ => None,
+    };
+    let email = email.map(|email| step(Step::Read(sql::EMAIL_TAKEN, vec![email.trim().to_lowercase().into()])));
+    let job = action.job().map(|job| job_steps(job).map(&mut step)[1]);
+    let lease = match action {
+        Action::Run(lease) => {
+            let place = vec![lease.task.kind.as_str().into(), lease.task.job.into()];
+            Some((lease, step(Step::Read(sql::LEASE, place))))
+        }
+        _ => None,
+    };
+    let purse = match action {
+        Action::Grant { user, .. } => Some(*user),
+        _ => user.filter(|_| action.spends()),
+    };
+    let purse = purse.map(|user| (user, step(Step::Locked(&sql::WALLET, vec![user.into()]))));
+
+    let mut found = tx.look(steps).await?;
+    if let Some(place) = agents {
+        facts.agents = found.rows(place).iter().map(row::agent).collect::<Result<_, _>>()?;
     }
-    let job = load_job(tx, held).await?;
-    Ok(job.filter(|job| matches!(&job.state, clawrk_domain::State::Held { by, .. } if by.agent == agent)))
+    if let Some(place) = keys {
+        facts.keys = found.rows(place).iter().map(row::key).collect::<Result<_, _>>()?;
+    }
+    facts.email_taken = email.is_some_and(|place| !found.rows(place).is_empty());
+    facts.job = job.and_then(|place| found.row(place)).as_ref().map(row::job).transpose()?;
+    if let Some((lease, row)) = lease.and_then(|(lease, place)| found.row(place).map(|row| (lease, row))) {
+        facts.lease_is_current = row.time(0)? == lease.task.due_at && row.int(1)? == lease.token;
+    }
+    if let Some((user, place)) = purse
+        && let Some(wallet) = found.row(place).as_ref().map(row::wallet).transpose()?
+    {
+        facts.user_exists = true;
+        facts.wallet = wallet.balance;
+        wallets.insert(user, wallet);
+    }
+    Ok(found.now)
 }
 
 fn still_holds(job: &Job, now: Timestamp) -> bool {
-    matches!(job.state, clawrk_domain::State::Held { until, .. } if until > now)
+    matches!(job.state, State::Held { until, .. } if until > now)
 }
 
 /// The first candidate that nobody else has taken and that pull may hand to the agent.
@@ -201,7 +237,8 @@ async fn first_open(
 ) -> Result<Option<Job>, StoreError> {
     let mut left = candidates;
     while let Some(first) = tx.lock_queued(left).await? {
-        let job = load_job(tx, first).await?;
+        let read = vec![Step::Read(sql::JOB, vec![first.into()])];
+        let job = tx.look(read).await?.row(0).as_ref().map(row::job).transpose()?;
         if job.as_ref().is_some_and(|job| job.is_open_to(agent, now)) {
             return Ok(job);
         }
@@ -211,14 +248,7 @@ async fn first_open(
     Ok(None)
 }
 
-async fn load_job(tx: &mut impl Tx, job: JobId) -> Result<Option<Job>, StoreError> {
-    let found = tx.query(sql::JOB, vec![job.into()]).await?;
-    found.first().map(row::job).transpose()
-}
-
-async fn lease_is_current(tx: &mut impl Tx, lease: &Lease) -> Result<bool, StoreError> {
-    let task = lease.task;
-    let rows = tx.query(sql::LEASE, vec![task.kind.as_str().into(), task.job.into()]).await?;
-    let Some(row) = rows.first() else { return Ok(false) };
-    Ok(row.time(0)? == task.due_at && row.int(1)? == lease.token)
+/// Locks a job, then reads it.
+fn job_steps(job: JobId) -> [Step; 2] {
+    [Step::Lock(Lock::Job(job)), Step::Read(sql::JOB, vec![job.into()])]
 }

@@ -31,24 +31,51 @@ pub(crate) enum News {
     Known(Known),
 }
 
+/// One step of a look: what is locked stays so to the end of the transaction, and steps after it see what whoever had the
+/// lock before has left.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Locks a row; one row of nothing when it is there, and no row when it is not, or was skipped.
+    Lock(Lock),
+    /// Locks a row and reads it as it is once the lock is had.
+    Locked(&'static Locked, Vec<Value>),
+    /// Reads.
+    Read(&'static str, Vec<Value>),
+}
+
+/// What a look found: each step's rows in their order, and the time once all of them were done.
+#[derive(Debug)]
+pub(crate) struct Found {
+    rows: Vec<Vec<Row>>,
+    pub(crate) now: Timestamp,
+}
+
+impl Found {
+    pub(crate) const fn new(rows: Vec<Vec<Row>>, now: Timestamp) -> Self {
+        Self { rows, now }
+    }
+
+    /// The rows of the step in this place; they can be taken once.
+    pub(crate) fn rows(&mut self, step: usize) -> Vec<Row> {
+        std::mem::take(&mut self.rows[step])
+    }
+
+    /// The one row of the step in this place, if it found any.
+    pub(crate) fn row(&mut self, step: usize) -> Option<Row> {
+        self.rows(step).into_iter().next()
+    }
+}
+
 /// An open transaction. SQLite's stays on its thread, so its futures need not be `Send`; PostgreSQL's are.
 pub(crate) trait Tx {
-    /// The time that this transaction decides by.
-    async fn now(&mut self) -> Result<Timestamp, StoreError>;
-
-    /// Locks a row to the end of the transaction; false when it is not there, or skipped.
-    async fn lock(&mut self, row: Lock) -> Result<bool, StoreError>;
-
-    /// Locks a row to the end of the transaction and reads it, as it is once the lock is had; none if it is not there.
-    async fn locked(&mut self, query: &Locked, values: Vec<Value>) -> Result<Option<Row>, StoreError>;
+    /// Carries out steps in their order. On PostgreSQL they travel together: one look costs one wait for the network.
+    async fn look(&mut self, steps: Vec<Step>) -> Result<Found, StoreError>;
 
     /// Locks the first of these jobs that is queued and that nobody else has in hand.
     async fn lock_queued(&mut self, jobs: &[JobId]) -> Result<Option<JobId>, StoreError>;
 
-    /// Reads.
-    async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError>;
-
-    /// Writes, in order; fails when a statement does not change as many rows as it must.
+    /// Writes, in order, before the next look or the transaction's end. A statement that does not change as many rows as
+    /// it must is an error, here or there.
     async fn execute(&mut self, statements: Vec<Statement>) -> Result<(), StoreError>;
 
     /// Claims the idempotency key; false when another request holds it and did not end in time.
@@ -59,9 +86,6 @@ pub(crate) trait Tx {
 }
 
 /// A statement that changed another number of rows than it must is a broken invariant: nothing of it may stand.
-pub(crate) fn check_rows(sql: &'static str, must: Option<u64>, changed: u64) -> Result<(), StoreError> {
-    if must.is_some_and(|must| must != changed) {
-        return Err(StoreError::Corrupt(format!("{changed} rows where one was expected, after: {sql}")));
-    }
-    Ok(())
+pub(crate) fn broken(sql: &str) -> StoreError {
+    StoreError::Corrupt(format!("not the one row was changed that should have been, by: {sql}"))
 }

@@ -10,15 +10,16 @@ use clawrk_domain::{
 
 use crate::value::Value;
 
-/// A statement and its values. It must change exactly `rows` rows, if that is given.
+/// A statement and its values.
 pub(crate) struct Statement {
     pub(crate) sql: &'static str,
     pub(crate) values: Vec<Value>,
-    pub(crate) rows: Option<u64>,
+    /// Whether it must change exactly one row, rather than any number.
+    pub(crate) one_row: bool,
 }
 
 fn one(sql: &'static str, values: Vec<Value>) -> Statement {
-    Statement { sql, values, rows: Some(1) }
+    Statement { sql, values, one_row: true }
 }
 
 /// The one row that is written at nearly every command of a user.
@@ -84,7 +85,7 @@ fn touch_key(key: KeyId, at: Timestamp) -> Statement {
     Statement {
         sql: "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
         values: vec![at.into(), key.into()],
-        rows: None,
+        one_row: false,
     }
 }
 
@@ -100,7 +101,7 @@ fn unschedule(task: &Task) -> Statement {
     Statement {
         sql: "DELETE FROM tasks WHERE kind = $1 AND job_id = $2 AND due_at = $3",
         values: vec![task.kind.as_str().into(), task.job.into(), task.due_at.into()],
-        rows: None,
+        one_row: false,
     }
 }
 

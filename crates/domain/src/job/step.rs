@@ -106,7 +106,9 @@ impl Step {
         };
         let timer = job.timer();
         if timer != timer_before {
-            writes.extend(timer_before.map(Write::Unschedule));
+            // One of the same kind takes the place of the one before.
+            let gone = timer_before.filter(|before| timer.is_none_or(|timer| timer.kind != before.kind));
+            writes.extend(gone.map(Write::Unschedule));
             writes.extend(timer.map(Write::Schedule));
         }
         let job = Arc::new(job);

@@ -3,14 +3,13 @@
 //! A command has a connection to itself and is carried to its end even when nobody waits for the
 //! answer any more.
 //!
-//! | Phase    | What happens                                         | When it fails                            |
-//! |----------|------------------------------------------------------|------------------------------------------|
-//! | connect  | a connection from the pool, within 5 s               | `Unreachable`; nothing happened          |
-//! | begin    | `READ COMMITTED`                                     | an error; nothing happened               |
-//! | carry    | locks, reads and writes, see `submit.rs`             | rolled back; a lost race is run again    |
-//! | commit   | only if something was written, else rolled back      | see below                                |
-//! | observe  | this node's observer, then the answer                | –                                        |
-//! | announce | a `NOTIFY` soon after, see `feed.rs`                 | the other nodes' polls find it           |
+//! | Phase    | What happens                                          | When it fails                            |
+//! |----------|-------------------------------------------------------|------------------------------------------|
+//! | connect  | a connection from the pool, within 5 s                | `Unreachable`; nothing happened          |
+//! | look     | locks and reads, see `submit.rs`; the first one begins | rolled back; a lost race is run again    |
+//! | commit   | travels behind what is written, else rolled back      | see below                                |
+//! | observe  | this node's observer, then the answer                 | –                                        |
+//! | announce | a `NOTIFY` soon after, see `feed.rs`                  | the other nodes' polls find it           |
 //!
 //! A lost race is a deadlock, a serialization failure, or a name or an e-mail address that another
 //! command took at the same moment: the server says that nothing of the transaction stands, so it
@@ -213,9 +212,7 @@ impl Node {
     }
 
     async fn transact(&self, order: &Order) -> Result<Reply, StoreError> {
-        let mut client = self.writers.get().await.map_err(unreachable)?;
-        let begun = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-        let mut tx = tx::PostgresTx::new(begun, &self.clock);
+        let mut tx = tx::PostgresTx::new(self.writers.get().await.map_err(unreachable)?, &self.clock);
         let reply = match order {
             Order::Submit(request) => submit::submit(&mut tx, request, &self.policy).await,
             Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(&mut tx, *limit, *lease_seconds).await,
@@ -366,8 +363,8 @@ pub(crate) fn is_unavailable(error: &tokio_postgres::Error) -> bool {
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
     // An id was made twice by chance: the next try makes another one.
-    let id_taken = *code == SqlState::UNIQUE_VIOLATION
-        && error.as_db_error().is_some_and(|said| said.constraint() == Some("jobs_pkey"));
+    let taken = error.as_db_error().and_then(|said| said.constraint());
+    let id_taken = matches!(taken, Some("jobs_pkey" | "briefs_pkey" | "events_pkey"));
     id_taken || AWAY.contains(code)
 }
 

@@ -18,14 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use clawrk_domain::{JobId, Policy, Timestamp, UserId};
+use clawrk_domain::{JobId, Policy, UserId};
 use futures_util::FutureExt;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::hot::Hot;
-use crate::sql::Locked;
-use crate::tx::{Lock, News, Tx};
+use crate::tx::{Found, News, Step, Tx, broken};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
 use crate::{Clock, Observer, Order, Reply, StoreError, sql, submit, tasks};
@@ -203,17 +202,14 @@ impl<'c> Session<'c> {
 }
 
 impl Tx for Session<'_> {
-    async fn now(&mut self) -> Result<Timestamp, StoreError> {
-        Ok(self.clock.now())
-    }
-
-    async fn lock(&mut self, _: Lock) -> Result<bool, StoreError> {
-        // The writer is alone.
-        Ok(true)
-    }
-
-    async fn locked(&mut self, query: &Locked, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
-        Ok(self.rows(query.read, &values)?.pop())
+    async fn look(&mut self, steps: Vec<Step>) -> Result<Found, StoreError> {
+        let carry_out = |step| match step {
+            // The writer is alone.
+            Step::Lock(_) => Ok(vec![Row(Vec::new())]),
+            Step::Locked(query, values) => self.rows(query.read, &values),
+            Step::Read(sql, values) => self.rows(sql, &values),
+        };
+        Ok(Found::new(steps.into_iter().map(carry_out).collect::<Result<_, _>>()?, self.clock.now()))
     }
 
     async fn lock_queued(&mut self, jobs: &[JobId]) -> Result<Option<JobId>, StoreError> {
@@ -225,14 +221,12 @@ impl Tx for Session<'_> {
         Ok(None)
     }
 
-    async fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        self.rows(sql, &values)
-    }
-
     async fn execute(&mut self, statements: Vec<Statement>) -> Result<(), StoreError> {
-        for Statement { sql, values, rows } in statements {
+        for Statement { sql, values, one_row } in statements {
             let changed = self.prepared(sql)?.execute(rusqlite::params_from_iter(values))?;
-            crate::tx::check_rows(sql, rows, changed as u64)?;
+            if one_row && changed != 1 {
+                return Err(broken(sql));
+            }
         }
         Ok(())
     }

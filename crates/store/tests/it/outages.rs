@@ -178,6 +178,8 @@ async fn an_unsafe_server_is_refused() {
 
 /// The statement, and the server's word for it: a whole one, not `READ COMMITTED`.
 const COMMIT: &[u8] = b"COMMIT\0";
+/// What stands before it in its message: the kind, and the length.
+const HEADER: usize = 5;
 
 const PASS: u8 = 0;
 const BEFORE: u8 = 1;
@@ -225,6 +227,10 @@ async fn reach(config: &tokio_postgres::Config) -> std::io::Result<Box<dyn Strea
     })
 }
 
+fn place_of_commit(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(COMMIT.len()).position(|word| word == COMMIT)
+}
+
 async fn pass(client: TcpStream, config: &tokio_postgres::Config, cut: &AtomicU8) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_server, mut to_server) = tokio::io::split(reach(config).await?);
@@ -233,15 +239,24 @@ async fn pass(client: TcpStream, config: &tokio_postgres::Config, cut: &AtomicU8
         tokio::select! {
             count = from_client.read(&mut sent) => {
                 let sent = &sent[..count?];
-                let commits = sent.windows(COMMIT.len()).any(|word| word == COMMIT);
-                let mode = if commits { cut.swap(PASS, Ordering::SeqCst) } else { PASS };
-                if sent.is_empty() || mode == BEFORE {
+                let commit = place_of_commit(sent);
+                let mode = if commit.is_some() { cut.swap(PASS, Ordering::SeqCst) } else { PASS };
+                if let (BEFORE, Some(place)) = (mode, commit) {
+                    // What is written travels with the commit: it arrives, and must not stand.
+                    to_server.write_all(&sent[..place - HEADER]).await?;
+                    return Ok(());
+                }
+                if sent.is_empty() {
                     return Ok(());
                 }
                 to_server.write_all(sent).await?;
                 if mode == AFTER {
-                    let answered = from_server.read(&mut said).await?;
-                    assert!(said[..answered].windows(COMMIT.len()).any(|word| word == COMMIT), "it was no commit");
+                    let mut answer = Vec::new();
+                    while place_of_commit(&answer).is_none() {
+                        let count = from_server.read(&mut said).await?;
+                        assert_ne!(count, 0, "it was no commit");
+                        answer.extend_from_slice(&said[..count]);
+                    }
                     return Ok(());
                 }
             }

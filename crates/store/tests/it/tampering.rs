@@ -1,6 +1,7 @@
 //! What the database itself refuses, and what the audit finds when someone tampered with it.
 
-use clawrk_domain::{Action, Verdict};
+use clawrk_domain::{Action, Actor, Verdict};
+use clawrk_store::StoreError;
 
 use crate::support::{Harness, on_both_databases, review};
 
@@ -10,6 +11,7 @@ on_both_databases!(
     an_agent_cannot_hold_two_jobs,
     balances_cannot_go_below_zero,
     a_transfer_touches_what_it_says,
+    a_row_that_is_missing_undoes_the_command,
 );
 
 /// One verified job, one open one, and a job called off.
@@ -164,4 +166,14 @@ async fn a_transfer_touches_what_it_says(h: &Harness) {
         );
         assert!(h.rows(&sql).await.unwrap_err().to_lowercase().contains("check"), "{sql}");
     }
+}
+
+async fn a_row_that_is_missing_undoes_the_command(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 3000).await, h.user("bob", 0).await);
+    let job = h.submitted(ada, bob, 500).await;
+    h.raw(&format!("DELETE FROM wallets WHERE user_id = {}", h.uuid(bob.0))).await;
+    let before = h.dump().await;
+    let paid = h.submit(Actor::User(ada), review(job, Verdict::Pass)).await;
+    assert!(matches!(&paid, Err(StoreError::Corrupt(text)) if text.contains("UPDATE wallets")), "{paid:?}");
+    assert_eq!(h.dump().await, before);
 }
