@@ -85,10 +85,7 @@ impl Exchange {
             if answer != Answer::Nothing || candidates.is_empty() {
                 return Ok(answer);
             }
-            // Other nodes or agents were faster, or this node has not heard yet: look at what these jobs are now.
-            let there = self.store.jobs(&candidates).await?;
-            candidates.iter().filter(|id| there.iter().all(|job| job.id != **id)).for_each(|id| market.gone(*id));
-            there.into_iter().for_each(|job| market.changed(&Arc::new(job)));
+            // Others were faster, and the market is about to hear of it.
             tried.extend(candidates);
         }
     }

@@ -61,14 +61,6 @@ impl Market {
         }
     }
 
-    /// The job is not there any more, whatever was told of it.
-    pub fn gone(&self, job: JobId) {
-        let mut open = self.open.write().expect("nothing panics while it is held");
-        if open.jobs.remove(&job).is_some() {
-            open.index.remove(&job);
-        }
-    }
-
     /// The best jobs for an agent, best first; those that pull may not hand to it and those tried already left out.
     pub fn candidates(
         &self,
