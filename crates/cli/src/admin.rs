@@ -35,7 +35,7 @@ enum AdminCommand {
     /// Make users, and give them balance
     #[command(subcommand)]
     User(UserCommand),
-    /// Prove that the books balance, or name the first offender (exit 1)
+    /// Prove that the books balance and no job in hand is stuck, or name the first offender (exit 1)
     Audit {
         #[command(flatten)]
         settings: SettingFlags,
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     } else {
         out.text(&report.text);
     }
-    if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books do not balance.")) }
+    if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books are not in order.")) }
 }
 
 async fn user(command: &UserCommand, out: &Output) -> Result<Report, Failure> {
@@ -219,7 +219,8 @@ pub(crate) fn audited(audit: &Audit) -> Report {
     );
     match offence {
         None => text.push_str(
-            "The books balance: every balance equals its transfers, every open job is funded, none is paid twice.",
+            "The books balance: every balance equals its transfers, every open job is funded, none is paid twice.\n\
+             Every job in hand has its timer.",
         ),
         Some(offence) => text.push_str(&format!("BROKEN: {}\n{}", offence.rule, offence.detail)),
     }

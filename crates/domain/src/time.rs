@@ -83,7 +83,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| serde::de::Error::custom("expected a time such as 2025-01-01T00:00:00.000Z"))
+        text.parse().map_err(|_| serde::de::Error::custom("must be a time such as 2025-01-01T00:00:00.000Z"))
     }
 }
 

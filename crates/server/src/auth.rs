@@ -51,13 +51,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let now = app.store.clock().now();
-        let stranger = |what| match app.rates.address(what, peer_of(&parts.extensions), now) {
-            Ok(standing) => {
-                request_id::stand(standing);
-                Error::unauthenticated()
-            }
-            Err(refused) => refused,
-        };
+        let stranger = |what| refuse(app, what, peer_of(&parts.extensions), Error::unauthenticated());
         let key = bearer(&parts.headers).ok_or_else(|| stranger(Counted::Stranger))?;
         // Even from an address that has shown too many wrong ones, a right key is looked for: nobody can lock it out.
         let kept = counting(app, key, now).await?.ok_or_else(|| stranger(Counted::WrongKey))?;
@@ -65,6 +59,17 @@ impl FromRequestParts<App> for Caller {
         request_id::stand(app.rates.key(kept.id, is_run, now)?);
         app.used_keys.note(kept.id, now);
         Ok(Self { user: kept.user, scopes: kept.scopes, key: kept.id })
+    }
+}
+
+/// The refusal of a request that showed no key that counts, or that there is one too many of its kind from there.
+pub(crate) fn refuse(app: &App, what: Counted, peer: IpAddr, refusal: Error) -> Error {
+    match app.rates.address(what, peer, app.store.clock().now()) {
+        Ok(standing) => {
+            request_id::stand(standing);
+            refusal
+        }
+        Err(one_too_many) => one_too_many,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::connect_info::MockConnectInfo;
 use axum::extract::{ConnectInfo, MatchedPath, Request};
-use axum::http::{Extensions, HeaderName, HeaderValue, Method, header};
+use axum::http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
@@ -18,8 +18,9 @@ use tower::layer::layer_fn;
 use tower::{Layer, Service, service_fn};
 
 use crate::figures::{self, Routes, known};
+use crate::rates::Counted;
 use crate::request_id::{self, Id};
-use crate::{App, Error, auth};
+use crate::{App, Error, auth, telemetry};
 
 /// Wraps a route.
 pub(crate) fn envelope(
@@ -67,11 +68,15 @@ pub(crate) fn envelope(
     })
 }
 
-/// The answer to a request that was refused for its head: nothing of it is known.
-pub(crate) async fn of_refusal(error: Error) -> Response {
+/// The answer to a request that was refused for its head: nothing of it is known but where it came from.
+pub(crate) async fn of_refusal(app: &App, peer: IpAddr, error: Error) -> Response {
     let begun = Instant::now();
-    let (id, (mut response, _)) = request_id::with(async { error.into_response() }).await;
+    let refused = async { auth::refuse(app, Counted::Stranger, peer, error).into_response() };
+    let (id, (mut response, standing)) = request_id::with(refused).await;
     sealed(&mut response, &id);
+    if let Some(standing) = standing {
+        app.rates.tell(standing, response.headers_mut());
+    }
     noted(figures::refused(), &Method::GET, &response, &id, begun);
     response
 }
@@ -102,8 +107,13 @@ fn noted(about: &figures::Route, method: &Method, response: &Response, id: &Id, 
     // The route and never the path: a path may hold anything.
     let (request_id, route, ms) = (id.as_str(), about.name.as_str(), took.as_millis() as u64);
     let (method, status) = (known(method), status.as_u16());
-    // Reads that went well are many, change nothing, and are in the metrics.
-    if method == "GET" && status < 400 {
+    let is_too_many = status == StatusCode::TOO_MANY_REQUESTS;
+    if is_too_many {
+        telemetry::one_too_many();
+    }
+    // Reads that went well are many, change nothing, and are in the metrics; and nobody can fill the log with requests
+    // that are too many.
+    if is_too_many || (method == "GET" && status < 400) {
         tracing::debug!(request_id, method, route, status, ms, "request");
     } else {
         tracing::info!(request_id, method, route, status, ms, "request");

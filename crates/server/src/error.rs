@@ -164,6 +164,11 @@ impl From<Refusal> for Error {
                 "uri_too_long",
                 format!("The URI may have at most {URI_BYTES} bytes"),
             ),
+            Refusal::Expectation => Self::new(
+                StatusCode::EXPECTATION_FAILED,
+                "expectation_failed",
+                "The only expectation that can be met is 100-continue",
+            ),
             Refusal::Malformed(message) => Self::malformed(message),
         };
         Self { close: true, ..error }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::edge::Limits;
-use crate::{App, Error, json};
+use crate::{App, Error, json, misfit};
 
 /// After a body that is too large, this much more is read before the refusal, so that most clients see it.
 const DRAIN_BYTES: usize = 4 << 20;
@@ -143,8 +143,8 @@ pub struct Query<T>(pub T);
 impl<T: DeserializeOwned> Query<T> {
     /// Reads the query of an address.
     pub fn of(uri: &Uri) -> Result<Self, Error> {
-        let query = axum::extract::Query::<T>::try_from_uri(uri);
-        query.map(|query| Self(query.0)).map_err(|error| Error::malformed(format!("The query is wrong: {error}")))
+        let texts = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        misfit::read_texts(texts).map(Self).map_err(|misfit| Error::malformed(format!("In the query, {misfit}")))
     }
 }
 

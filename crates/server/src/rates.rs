@@ -57,15 +57,19 @@ impl Counted {
 
     /// The refusal, for people.
     fn refusal(self, limit: u32, seconds: u32) -> String {
+        let count = |many: u32, what: &str| format!("{many} {what}{}", if many == 1 { "" } else { "s" });
         let many = match self {
-            Self::Key => format!("A key may make {limit} requests a minute"),
-            Self::Run => format!("A key may run or estimate {limit} jobs a minute"),
-            Self::Page => format!("An address may ask for public pages {limit} times a minute"),
-            Self::Stranger => format!("An address may make {limit} requests a minute without a key, so send one"),
-            Self::WrongKey => format!("{limit} wrong keys came from this address within a minute: check the key"),
+            Self::Key => format!("A key may make {} a minute", count(limit, "request")),
+            Self::Run => format!("A key may run or estimate {} a minute", count(limit, "job")),
+            Self::Page => format!("An address may make {} a minute for public pages", count(limit, "request")),
+            Self::Stranger => {
+                format!("An address may make {} a minute without a key, so send one", count(limit, "request"))
+            }
+            Self::WrongKey => {
+                format!("{} came from this address within a minute: check the key", count(limit, "wrong key"))
+            }
         };
-        let wait = if seconds == 1 { "1 second".to_owned() } else { format!("{seconds} seconds") };
-        format!("{many}; try again in {wait}")
+        format!("{many}; try again in {}", count(seconds, "second"))
     }
 }
 
@@ -234,6 +238,8 @@ impl<K: Copy + Eq + Hash, const N: usize> Shelf<K, N> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Add;
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -270,6 +276,25 @@ mod tests {
         assert_eq!(limits(1200), [1200, 1200, 120, 60, 20].map(Some));
         assert_eq!(limits(1), [Some(1); 5]);
         assert_eq!(limits(0), [None; 5]);
+    }
+
+    #[test]
+    fn refusals_speak_of_one_and_of_many() {
+        let all = [Counted::Key, Counted::Page, Counted::Stranger, Counted::Run, Counted::WrongKey];
+        let said = |limit, seconds| all.map(|what| what.refusal(limit, seconds));
+        let of_one = [
+            "A key may make 1 request a minute; try again in 1 second",
+            "An address may make 1 request a minute for public pages; try again in 1 second",
+            "An address may make 1 request a minute without a key, so send one; try again in 1 second",
+            "A key may run or estimate 1 job a minute; try again in 1 second",
+            "1 wrong key came from this address within a minute: check the key; try again in 1 second",
+        ];
+        assert_eq!(said(1, 1), of_one);
+        let many = ["1 request", "1 job", "1 wrong key", "1 second"];
+        let of_many = of_one.map(|one| {
+            many.iter().fold(one.to_owned(), |text, one| text.replace(one, &one.replacen('1', "2", 1).add("s")))
+        });
+        assert_eq!(said(2, 2), of_many);
     }
 
     #[test]

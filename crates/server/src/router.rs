@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{Extensions, header};
+use axum::http::header;
 use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -16,7 +16,7 @@ use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
 use crate::rates::Counted;
-use crate::{App, Error, request_id, telemetry};
+use crate::{App, Error, auth, telemetry};
 
 /// Where the API is described.
 const DESCRIPTION: &str = "/openapi.json";
@@ -83,21 +83,15 @@ pub fn router(app: App) -> Router {
     let described = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     routes
         .route(DESCRIPTION, get(described))
-        .fallback(async |State(app): State<App>, request: Request| {
-            astray(&app, request.extensions(), Error::unknown_route())
-        })
+        .fallback(async |State(app): State<App>, request: Request| astray(&app, &request, Error::unknown_route()))
         .method_not_allowed_fallback(async |State(app): State<App>, request: Request| {
-            astray(&app, request.extensions(), Error::wrong_method())
+            astray(&app, &request, Error::wrong_method())
         })
         .with_state(app)
         .layer(around)
 }
 
 /// Nothing is there, or not for this method: what strangers may ask for so many times a minute.
-fn astray(app: &App, extensions: &Extensions, answer: Error) -> Error {
-    let standing = app.rates.address(Counted::Stranger, peer_of(extensions), app.store.clock().now());
-    standing.map_or_else(std::convert::identity, |standing| {
-        request_id::stand(standing);
-        answer
-    })
+fn astray(app: &App, request: &Request, answer: Error) -> Error {
+    auth::refuse(app, Counted::Stranger, peer_of(request.extensions()), answer)
 }

@@ -41,11 +41,11 @@ pub async fn serve(
         tracing::info!("stopping: no new requests, finishing those in hand");
         stopping.cancel();
     });
-    let (limits, router, watched) = (app.limits, router(app.clone()), GracefulShutdown::new());
-    let connections = Connections::new(&limits);
+    let (router, watched) = (router(app.clone()), GracefulShutdown::new());
+    let connections = Connections::new(&app.limits);
     let admit = |(stream, peer): (TcpStream, SocketAddr)| {
         let Some(place) = connections.admit(peer.ip()) else { return edge::turn_away(stream) };
-        let conversation = edge::converse(stream, peer, router.clone(), watched.watcher(), limits, stopped.clone());
+        let conversation = edge::converse(stream, peer, app.clone(), router.clone(), watched.watcher());
         spawn(async move {
             conversation.await;
             drop(place);

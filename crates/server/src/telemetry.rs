@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -129,6 +130,23 @@ pub(crate) async fn sum_up_regularly() {
     loop {
         tokio::time::sleep(SUM_UP_EVERY).await;
         recorder().run_upkeep();
+        tell_of_too_many();
+    }
+}
+
+/// Requests that were answered 429 and not told of yet.
+static TOO_MANY: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a request that was answered 429. The log tells of all of them in one line: a line for each would let anybody
+/// fill the disk.
+pub(crate) fn one_too_many() {
+    TOO_MANY.fetch_add(1, Ordering::Relaxed);
+}
+
+fn tell_of_too_many() {
+    let count = TOO_MANY.swap(0, Ordering::Relaxed);
+    if count > 0 {
+        tracing::warn!(count, "too many requests came, and were answered 429");
     }
 }
 
@@ -141,4 +159,27 @@ pub(crate) fn task(kind: &'static str) {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn gauge_open_jobs(count: usize) {
     metrics::gauge!("clawrk_open_jobs").set(count as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_are_too_many_are_one_line_with_their_number() {
+        let lines = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(lines.reopen().unwrap());
+        let subscriber = registry().with(lines_of(LogFormat::Text, "info", writer));
+        tracing::subscriber::with_default(subscriber, || {
+            tell_of_too_many();
+            (0..1000).for_each(|_| one_too_many());
+            tell_of_too_many();
+            tell_of_too_many();
+        });
+        let told = std::fs::read_to_string(lines.path()).unwrap();
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("WARN") && told.contains("count=1000"), "{told}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The proof that the books balance, taken from one moment of the database.
+//! The proof that the books balance and that every job in hand goes on, taken from one moment of the database.
 
 use clawrk_domain::Cents;
 
@@ -52,21 +52,65 @@ const TOTALS: &str = "SELECT
 /// What must hold, and how the first row that breaks it is found.
 struct Rule {
     says: &'static str,
-    /// Whose, what is, and what should be.
     offender: &'static str,
-    /// What is and what should be are numbers of rows, not cents.
-    counts: bool,
+    /// What the row says, for people.
+    tells: fn(&Row) -> Result<String, StoreError>,
 }
 
+/// The row says whose, how many cents are there, and how many should be.
 const fn cents(says: &'static str, offender: &'static str) -> Rule {
-    Rule { says, offender, counts: false }
+    Rule {
+        says,
+        offender,
+        tells: |row| Ok(format!("{} has {}, should have {}", row.named(0)?, row.cents(1)?, row.cents(2)?)),
+    }
 }
 
+/// The row says whose, how many rows are there, and how many should be.
 const fn count(says: &'static str, offender: &'static str) -> Rule {
-    Rule { says, offender, counts: true }
+    Rule {
+        says,
+        offender,
+        tells: |row| Ok(format!("{} has {}, should have {}", row.named(0)?, row.int(1)?, row.int(2)?)),
+    }
 }
 
-const RULES: [Rule; 17] = [
+/// The timer that each job's state implies, as `Job::timer` has it; what follows asks for those that are amiss.
+macro_rules! timers {
+    ($rest:literal) => {
+        concat!(
+            "WITH implied (job_id, kind, due_at) AS (
+                 SELECT j.id,
+                        CASE j.status WHEN 'held' THEN 'expire_hold' WHEN 'accepted' THEN 'expire_deadline'
+                                      ELSE 'close_review' END,
+                        CASE j.status WHEN 'held' THEN j.hold_expires_at WHEN 'accepted' THEN a.deadline_at
+                                      ELSE a.review_until END
+                   FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt_count
+                  WHERE j.status IN ('held', 'accepted', 'submitted')) ",
+            $rest
+        )
+    };
+}
+
+/// The row has a job's id and status, its timer's kind and time, and the time that the state implies if it is one of
+/// that kind.
+fn wrong_timer(row: &Row) -> Result<String, StoreError> {
+    let (job, kind, due_at) = (row.named(0)?, row.str(2)?, row.time(3)?);
+    Ok(match (row.str_or_null(1)?, row.time_or_null(4)?) {
+        (None, _) => format!("job {job} is not there and has the timer {kind}"),
+        (Some(status), None) => format!("job {job} is {status} and has the timer {kind}"),
+        (Some(status), Some(implied)) => {
+            format!("job {job} is {status} and has the timer {kind} at {due_at}, should have it at {implied}")
+        }
+    })
+}
+
+/// The row has a job's id and status.
+fn no_timer(row: &Row) -> Result<String, StoreError> {
+    Ok(format!("job {} is {} and has no timer", row.named(0)?, row.str(1)?))
+}
+
+const RULES: [Rule; 20] = [
     cents(
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -181,6 +225,30 @@ const RULES: [Rule; 17] = [
         "SELECT j.id, 0, 1 FROM jobs j LEFT JOIN jobs p ON p.id = j.previous AND p.sender_id = j.sender_id
           WHERE j.previous IS NOT NULL AND p.id IS NULL ORDER BY j.id LIMIT 1",
     ),
+    count(
+        "each job has its brief",
+        "SELECT j.id, 0, 1 FROM jobs j LEFT JOIN briefs b ON b.job_id = j.id WHERE b.job_id IS NULL
+          ORDER BY j.id LIMIT 1",
+    ),
+    Rule {
+        says: "each timer is the one that its job's state implies",
+        offender: timers!(
+            "SELECT t.job_id, j.status, t.kind, t.due_at, i.due_at FROM tasks t
+               LEFT JOIN jobs j ON j.id = t.job_id
+               LEFT JOIN implied i ON i.job_id = t.job_id AND i.kind = t.kind
+              WHERE i.due_at IS NULL OR i.due_at <> t.due_at ORDER BY t.job_id, t.kind LIMIT 1"
+        ),
+        tells: wrong_timer,
+    },
+    Rule {
+        says: "each job in hand has its timer",
+        offender: timers!(
+            "SELECT i.job_id, j.status FROM implied i JOIN jobs j ON j.id = i.job_id
+               LEFT JOIN tasks t ON t.job_id = i.job_id AND t.kind = i.kind
+              WHERE t.job_id IS NULL ORDER BY i.job_id LIMIT 1"
+        ),
+        tells: no_timer,
+    },
 ];
 
 /// All queries of an audit: the totals, then the rules.
@@ -207,12 +275,7 @@ pub(crate) fn judge(answers: &[Vec<Row>]) -> Result<Audit, StoreError> {
     let mut audit = read(totals.ok_or_else(|| StoreError::Corrupt("no totals".to_owned()))?)?;
     let broken = RULES.iter().zip(&answers[1..]).find_map(|(rule, rows)| Some((rule, rows.first()?)));
     if let Some((rule, row)) = broken {
-        let detail = if rule.counts {
-            format!("{} has {}, should have {}", row.named(0)?, row.int(1)?, row.int(2)?)
-        } else {
-            format!("{} has {}, should have {}", row.named(0)?, row.cents(1)?, row.cents(2)?)
-        };
-        audit.offence = Some(Offence { rule: rule.says, detail });
+        audit.offence = Some(Offence { rule: rule.says, detail: (rule.tells)(row)? });
     } else if audit.sum() != Cents::ZERO {
         let detail = format!("the sum is {}", audit.sum());
         audit.offence = Some(Offence { rule: "all accounts sum to zero", detail });

@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     TooManyFields,
     /// More bytes than a URI may have.
     UriTooLong,
+    /// Something is expected that cannot be done.
+    Expectation,
     /// The request breaks the grammar; what is wrong, for people.
     Malformed(&'static str),
 }
@@ -122,9 +124,10 @@ impl Head {
         if !is_token(method) {
             return Err(WRONG);
         }
-        // What is not plain is asked of the code that reads it later, which does not look behind a `#`.
+        // What is not plain is asked of the code that reads it later, which would cut off a `#` and what is behind it.
         let plain = uri.first() == Some(&b'/') && all(uri, PLAIN_IN_URI);
-        if plain || (all(uri, IN_VALUE) && !uri.contains(&b'\t') && Uri::try_from(uri).is_ok()) {
+        let possible = || all(uri, IN_VALUE) && !uri.contains(&b'\t') && !uri.contains(&b'#');
+        if plain || (possible() && Uri::try_from(uri).is_ok()) {
             Ok(())
         } else {
             Err(Malformed("The URI has characters that none may have"))
@@ -150,6 +153,7 @@ impl Head {
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => expectation(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.encoding(value),
             _ => Ok(()),
@@ -235,6 +239,11 @@ const PLACES: [u8; 256] = {
     places
 };
 
+/// What a client waits for before it sends its body.
+fn expectation(value: &[u8]) -> Result<(), Refusal> {
+    if value.eq_ignore_ascii_case(b"100-continue") { Ok(()) } else { Err(Refusal::Expectation) }
+}
+
 /// Whether each byte may stand there.
 fn all(bytes: &[u8], place: u8) -> bool {
     bytes.iter().fold(place, |places, byte| places & PLACES[usize::from(*byte)]) == place
@@ -306,14 +315,29 @@ mod tests {
             "GET /\r\nHost: x\r\n\r\n",
             "GET /\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
             "GET /#\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET /#\t HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET /#\u{7f} HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /# HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /a?b#c HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET http://x/#a HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /\t HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /\u{7f} HTTP/1.1\r\nHost: x\r\n\r\n",
             "G{T / HTTP/1.1\r\nHost: x\r\n\r\n",
             " GET / HTTP/1.1\r\nHost: x\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "\u{16}\u{3}\u{1}\u{2}\n",
         ] {
             assert!(matches!(whole(head), Step::Refused(Malformed(_))), "{head:?} is {:?}", whole(head));
+        }
+    }
+
+    #[test]
+    fn nothing_is_expected_but_100_continue() {
+        let expects = |what: &str| whole(&format!("PUT / HTTP/1.1\r\nHost: x\r\nExpect:{what}\r\n\r\n"));
+        for good in [" 100-continue", "100-Continue "] {
+            assert!(matches!(expects(good), Step::Whole(..)), "{good}");
+        }
+        for bad in ["", " foo", " 100-continue, foo", " 100-continue;a=b", " 100-continue\r\nExpect: foo"] {
+            assert_eq!(expects(bad), Step::Refused(Refusal::Expectation), "{bad}");
         }
     }
 

@@ -25,10 +25,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::{Error, envelope};
+use crate::{App, Error, envelope};
 pub(crate) use connections::Connections;
 pub(crate) use head::{Ends, FIELDS, HEAD_BYTES, Head, Refusal, Step, URI_BYTES};
 use wire::{InHand, Talk, Wire};
@@ -81,22 +80,15 @@ impl Default for Limits {
 }
 
 /// Answers the requests of one connection, until it ends or has been silent for too long.
-pub(crate) async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    watcher: Watcher,
-    limits: Limits,
-    stopping: CancellationToken,
-) {
+pub(crate) async fn converse(stream: TcpStream, peer: SocketAddr, app: App, router: Router, watcher: Watcher) {
     // Answers are small and should go at once.
     let _ = stream.set_nodelay(true);
     let talk = Arc::new(Talk::new());
-    let wire = Wire::new(stream, Arc::clone(&talk), limits);
+    let wire = Wire::new(stream, Arc::clone(&talk), app.limits);
     let service = service_fn(move |request| {
         let in_hand = InHand::new(&talk);
-        let answer = answer(request, peer, &talk, router.clone());
-        let stopping = stopping.clone();
+        let answer = answer(request, peer, &talk, app.clone(), router.clone());
+        let stopping = app.stopping.clone();
         async move {
             let mut answer = answer.await;
             // Nobody will read another request of this connection.
@@ -117,16 +109,17 @@ fn answer(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     talk: &Talk,
+    app: App,
     mut router: Router,
 ) -> impl Future<Output = Response<Body>> + use<> {
     let has_host = request.version() == Version::HTTP_10 || request.headers().contains_key(header::HOST);
     let refusal = if has_host { None } else { Some(talk.refusal()) };
-    // After chunks the wire does not know where the next request would begin.
-    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    // After chunks, as after a refused head, the wire does not know where the next request would begin.
+    let is_last = refusal.is_some() || request.headers().contains_key(header::TRANSFER_ENCODING);
     request.extensions_mut().insert(ConnectInfo(peer));
     async move {
         let mut response = match refusal {
-            Some(refusal) => envelope::of_refusal(Error::from(refusal)).await,
+            Some(refusal) => envelope::of_refusal(&app, peer.ip(), Error::from(refusal)).await,
             None => match router.call(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -3,7 +3,7 @@
 use clawrk_domain::Scopes;
 use clawrk_domain::estimate::Estimate;
 use clawrk_server::outside::structurer::{Offline, Structurer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::TestApp;
 
@@ -33,6 +33,39 @@ async fn bodies_that_are_no_json_objects_are_refused_with_a_reason() {
     ada.send("POST", "/api/agents", Some(vec![b'"', 0xff, b'"']), &[]).await.refused(400, "malformed_request");
     let wrong = ada.post("/api/agents", json!({"name": "a", "personality": 5})).await.refused(400, "malformed_request");
     assert!(wrong["error"].as_str().unwrap().contains("personality"), "{wrong}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_said_in_our_words_wherever_it_is_sent() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 0).await;
+    let run = |field: &str, value: Value| ("/api/jobs/run", json!({"prompt": "x", field: value}));
+    for ((path, body), said) in [
+        (run("price_cents", json!("500")), "price_cents must be a whole number, not a text"),
+        (run("confirmed", json!(1)), "confirmed must be true or false, not a number"),
+        (run("envVars", json!({"A": 1})), "envVars.A must be a text, not a number"),
+        (run("criteria", json!([null])), "criteria[0] must be a text, not null"),
+        (run("attachments", json!({})), "attachments must be an array, not an object"),
+        (("/api/agents", json!({"personality": "x"})), "name is missing"),
+        (
+            ("/api/keys", json!({"name": "x", "expires_at": "soon"})),
+            "expires_at must be a time such as 2025-01-01T00:00:00.000Z",
+        ),
+        (
+            ("/api/jobs/pull", json!({"wait_seconds": 1.5})),
+            "wait_seconds must be a whole number, not a number with a fraction or an exponent",
+        ),
+        (
+            ("/api/jobs/000000000000/review", json!({"verdict": "good"})),
+            "verdict must be \"pass\" or \"fail\", not another text",
+        ),
+    ] {
+        assert_eq!(ada.post(path, body).await.refused(400, "malformed_request")["error"], said);
+    }
+    for path in ["/api/agents", "/api/jobs", "/api/board", "/api/wallet/balance", "/api/keys"] {
+        let refused = ada.get(&format!("{path}?limit=many")).await.refused(400, "malformed_request");
+        assert_eq!(refused["error"], "In the query, limit must be a whole number, not a text", "{path}");
+    }
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use clawrk_server::edge::Limits;
 use clawrk_server::serve;
+use clawrk_server::telemetry::LogFormat;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use crate::log::captured;
 use crate::support::{TestApp, User};
 
 /// Longer than anything that is meant to end.
@@ -322,6 +324,71 @@ async fn what_could_be_framed_in_two_ways_is_refused_and_nothing_of_it_happens()
             client.send(&request[30..]).await;
             refused(&client.rest().await, 400, "malformed_request");
             assert_eq!(server.agents(&ada).await, 1, "{head:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expectation_that_cannot_be_met_is_417_and_a_fragment_is_400() {
+    on_server(unhurried(), async |server| {
+        let ada = server.app.user("ada", 0).await;
+        let body = r#"{"name":"expected"}"#;
+        let expecting = |what| creation(&ada, &format!("Host: x\r\nContent-Length: 19\r\nExpect: {what}"), body);
+        for what in ["foo", "100-continue, foo", "100-continue\r\nExpect: foo"] {
+            refused(&server.ask(expecting(what) + HEALTH).await, 417, "expectation_failed");
+        }
+        for target in ["/healthz#", "/healthz#a", "/healthz?a#b", "/#/healthz"] {
+            let answer = server.ask(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n{HEALTH}")).await;
+            refused(&answer, 400, "malformed_request");
+        }
+        assert_eq!(server.agents(&ada).await, 1);
+        // Who waits to be asked for the body is asked for it.
+        let mut client = server.connect().await;
+        let (head, body) =
+            expecting("100-continue").split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        client.send(head + "\r\n\r\n").await;
+        assert_eq!(client.answer().await, "HTTP/1.1 100 Continue\r\n\r\n");
+        client.send(body).await;
+        assert!(client.answer().await.starts_with("HTTP/1.1 201 "));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heads_that_are_refused_are_counted_and_those_too_many_fill_no_log() {
+    let log = captured();
+    on_server(Limits { requests_per_minute: 600, ..unhurried() }, async |server| {
+        let ada = server.app.user("ada", 0).await;
+        let (mut refusals, mut too_many) = (Vec::new(), Vec::new());
+        for left in (0..60).rev() {
+            let answer = server.ask(format!("GET / HTTP/1.1\r\n\r\n{HEALTH}")).await;
+            refused(&answer, 400, "malformed_request");
+            assert!(answer.contains(&format!("ratelimit-remaining: {left}\r\n")), "{answer}");
+            refusals.push(answer);
+        }
+        for malformed in
+            ["GET / HTTP/1.1\r\n\r\n", "\u{16}\u{3}\u{1}\n", "GET / HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n"]
+        {
+            let answer = server.ask(format!("{malformed}{HEALTH}")).await;
+            refused(&answer, 429, "rate_limited");
+            assert!(answer.contains("retry-after: 60\r\n"), "{answer}");
+            too_many.push(answer);
+        }
+        // They are strangers' requests like others, and lock no key out.
+        let stranger = server.ask("GET /api/agents HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        refused(&stranger, 429, "rate_limited");
+        too_many.push(stranger);
+        assert_eq!(server.agents(&ada).await, 1);
+        server.app.advance(60).await;
+        refused(&server.ask("GET / HTTP/1.1\r\n\r\n").await, 400, "malformed_request");
+        let lines = log.text(LogFormat::Text);
+        for (answers, level) in [(refusals, " INFO "), (too_many, " DEBUG ")] {
+            for answer in answers {
+                let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+                let lines: Vec<_> = lines.lines().filter(|line| line.contains(id)).collect();
+                assert!(lines.len() == 1 && lines[0].contains(level), "{lines:?}");
+            }
         }
     })
     .await;

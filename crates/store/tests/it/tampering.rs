@@ -7,6 +7,7 @@ use crate::support::{Harness, on_both_databases, review};
 
 on_both_databases!(
     the_audit_names_every_kind_of_offender,
+    the_audit_notices_a_timer_that_is_lost_or_left_over,
     a_second_payout_is_impossible,
     an_agent_cannot_hold_two_jobs,
     balances_cannot_go_below_zero,
@@ -105,6 +106,10 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
             "UPDATE jobs SET previous = NULL WHERE status = 'cancelled'",
         ),
         ("each job follows one of the same sender", "UPDATE jobs SET previous = 'nobody' WHERE status = 'cancelled'"),
+        (
+            "each job has its brief",
+            "DELETE FROM briefs WHERE job_id = (SELECT id FROM jobs WHERE status = 'cancelled')",
+        ),
     ];
     for (rule, sql) in tampers {
         let h = h.fresh().await;
@@ -115,6 +120,59 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
         assert!(offence.detail.contains(" has "), "{offence:?}");
     }
+}
+
+async fn the_audit_notices_a_timer_that_is_lost_or_left_over(h: &Harness) {
+    let job = |status: &str| format!("(SELECT id FROM jobs WHERE status = '{status}')");
+    let timer_for = |job: &str| {
+        format!("INSERT INTO tasks (kind, job_id, due_at, token, leased_until) VALUES ('expire_hold', {job}, 7, 0, 0)")
+    };
+    let in_hand = ["held", "accepted", "submitted"];
+    let lost = in_hand.map(|status| {
+        let sql = format!("DELETE FROM tasks WHERE job_id = {}", job(status));
+        (sql, "each job in hand has its timer", format!("{status} and has no timer"))
+    });
+    let at_another_time = in_hand.map(|status| {
+        let sql = format!("UPDATE tasks SET due_at = 0 WHERE job_id = {}", job(status));
+        (sql, IMPLIED, "at 1970-01-01T00:00:00.000Z, should have it at 2025-01-".to_owned())
+    });
+    let no_attempt = format!("DELETE FROM attempts WHERE job_id = {}", job("accepted"));
+    let others = [
+        (timer_for(&job("verified")), IMPLIED, "verified and has the timer expire_hold"),
+        (timer_for(&job("queued")), IMPLIED, "queued and has the timer expire_hold"),
+        (timer_for(&job("accepted")), IMPLIED, "accepted and has the timer expire_hold"),
+        (timer_for("'nobody'"), IMPLIED, "job nobody is not there and has the timer expire_hold"),
+        (no_attempt, IMPLIED, "accepted and has the timer expire_deadline"),
+    ];
+    let others = others.map(|(sql, rule, detail)| (sql, rule, detail.to_owned()));
+    for (sql, rule, detail) in lost.into_iter().chain(at_another_time).chain(others) {
+        let h = h.fresh().await;
+        in_every_state(&h).await;
+        h.assert_books_balance().await;
+        h.raw(&sql).await;
+        let offence = h.store.audit().await.unwrap().offence.unwrap_or_else(|| panic!("nobody noticed: {sql}"));
+        assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
+        assert!(offence.detail.contains(&detail), "{sql}: {offence:?}");
+    }
+}
+
+const IMPLIED: &str = "each timer is the one that its job's state implies";
+
+/// One job queued, held, accepted, submitted and verified; the accepted one at its second attempt.
+async fn in_every_state(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
+    let verified = h.submitted(ada, bob, 500).await;
+    h.moved(ada, review(verified, Verdict::Pass)).await;
+    h.submitted(ada, bob, 500).await;
+    let again = h.accepted(ada, bob, 500).await;
+    h.moved(bob, Action::Fail { job: again, reason: None }).await;
+    // So that the two attempts have two deadlines.
+    h.clock.advance(1);
+    h.moved(bob, Action::Claim { agent: None, job: again }).await;
+    h.moved(bob, Action::Accept(again)).await;
+    h.post(ada, 500).await;
+    let held = h.post(ada, 500).await;
+    h.moved(bob, Action::Claim { agent: None, job: held }).await;
 }
 
 async fn a_second_payout_is_impossible(h: &Harness) {

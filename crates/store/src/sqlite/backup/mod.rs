@@ -91,8 +91,8 @@ pub enum BackupError {
         /// The first thing that is wrong.
         found: String,
     },
-    /// The books do not balance.
-    #[error("the books in {} do not balance: {rule}: {detail}", .path.display())]
+    /// The books are not in order.
+    #[error("the books in {} are not in order: {rule}: {detail}", .path.display())]
     Broken {
         /// Which file.
         path: PathBuf,

@@ -142,6 +142,7 @@ fn what_is_not_a_sound_backup_of_this_program_is_refused_and_nothing_changes() {
             "it has the trigger gift",
         ),
         ("UPDATE wallets SET balance_cents = 9", "the books"),
+        ("INSERT INTO tasks VALUES ('expire_hold', 'nobody', 0, 0, 0)", "job nobody is not there and has the timer"),
         ("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'jobs_queued'", "is damaged"),
     ];
     for (tampered, reason) in tampers {
