@@ -51,18 +51,18 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let now = app.store.clock().now();
-        let stranger = |what| match app.rates.address(what, peer_of(&parts.extensions), now) {
+        let stranger = async |what| match app.rates.address(what, peer_of(&parts.extensions), now).await {
             Ok(standing) => {
                 request_id::stand(standing);
                 Error::unauthenticated()
             }
             Err(refused) => refused,
         };
-        let key = bearer(&parts.headers).ok_or_else(|| stranger(Counted::Stranger))?;
+        let Some(key) = bearer(&parts.headers) else { return Err(stranger(Counted::Stranger).await) };
         // Even from an address that has shown too many wrong ones, a right key is looked for: nobody can lock it out.
-        let kept = counting(app, key, now).await?.ok_or_else(|| stranger(Counted::WrongKey))?;
+        let Some(kept) = counting(app, key, now).await? else { return Err(stranger(Counted::WrongKey).await) };
         let is_run = parts.method == Method::POST && parts.uri.path() == RUN;
-        request_id::stand(app.rates.key(kept.id, is_run, now)?);
+        request_id::stand(app.rates.key(kept.id, is_run, now).await?);
         app.used_keys.note(kept.id, now);
         Ok(Self { user: kept.user, scopes: kept.scopes, key: kept.id })
     }
@@ -77,8 +77,8 @@ pub(crate) async fn count_visit(app: &App, key: Option<String>, peer: IpAddr) ->
         None => None,
     };
     let standing = match kept {
-        Some(kept) => app.rates.key(kept.id, false, now)?,
-        None => app.rates.address(Counted::Page, peer, now)?,
+        Some(kept) => app.rates.key(kept.id, false, now).await?,
+        None => app.rates.address(Counted::Page, peer, now).await?,
     };
     request_id::stand(standing);
     Ok(())

@@ -84,18 +84,18 @@ pub fn router(app: App) -> Router {
     routes
         .route(DESCRIPTION, get(described))
         .fallback(async |State(app): State<App>, request: Request| {
-            astray(&app, request.extensions(), Error::unknown_route())
+            astray(&app, request.extensions(), Error::unknown_route()).await
         })
         .method_not_allowed_fallback(async |State(app): State<App>, request: Request| {
-            astray(&app, request.extensions(), Error::wrong_method())
+            astray(&app, request.extensions(), Error::wrong_method()).await
         })
         .with_state(app)
         .layer(around)
 }
 
 /// Nothing is there, or not for this method: what strangers may ask for so many times a minute.
-fn astray(app: &App, extensions: &Extensions, answer: Error) -> Error {
-    let standing = app.rates.address(Counted::Stranger, peer_of(extensions), app.store.clock().now());
+async fn astray(app: &App, extensions: &Extensions, answer: Error) -> Error {
+    let standing = app.rates.address(Counted::Stranger, peer_of(extensions), app.store.clock().now()).await;
     standing.map_or_else(std::convert::identity, |standing| {
         request_id::stand(standing);
         answer
