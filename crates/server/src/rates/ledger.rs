@@ -329,7 +329,11 @@ mod tests {
         assert_eq!(left(&fast, at(61)), Some(20), "what was counted in the minute before is over");
         assert_eq!(tell((&fast, at(61)), (&slow, at(51))), 10);
         assert_eq!(left(&slow, at(52)), Some(19));
-        // It stays in it when its own clock comes there, and leaves it like any other.
+        // What is heard now of the minute before is over here, too.
+        let other = node();
+        count(&other, 9, at(50)).unwrap();
+        assert_eq!(tell((&other, at(52)), (&slow, at(52))), 9);
+        // It stays in its minute when its own clock comes there, and leaves it like any other.
         assert_eq!(left(&slow, at(60)), Some(18));
         assert_eq!(left(&slow, at(119)), Some(17));
         assert_eq!(left(&slow, at(120)), Some(29));
@@ -344,13 +348,14 @@ mod tests {
         let there = node();
         let now = Timestamp::from_micros(at(0).micros());
         let this = there.minute(&7, now);
-        for minute in [this, this + 1, this + 2, this + 1000, this - 1, i32::MIN, i32::MAX] {
-            there.hear(&News { who: 7, place: 0, minute, count: u32::MAX }, TERMS.limit, at(1));
-        }
+        let hear = |minute| there.hear(&News { who: 7, place: 0, minute, count: u32::MAX }, TERMS.limit, at(1));
         let refused = |seconds| match there.count(7, 0, &TERMS, at(seconds)) {
             Counting::Full(standing) => Some(standing),
             _ => None,
         };
+        [this, this + 2, this + 1000, this - 1, i32::MIN, i32::MAX].into_iter().for_each(hear);
+        assert_eq!(refused(1), Some(Standing { limit: 30, remaining: 0, reset_seconds: 59 }));
+        [this + 1, this + 2, this + 1].into_iter().for_each(hear);
         assert_eq!(refused(1), Some(Standing { limit: 30, remaining: 0, reset_seconds: 119 }));
         assert!(refused(119).is_some());
         assert_eq!(refused(120), None);
