@@ -1,9 +1,9 @@
 //! How many requests a minute may come with one key, or from one address without one.
 //!
-//! Every limit is in proportion to `rate_limit_per_minute`. What is counted is kept in this process's memory, of bounded
-//! size, minute by minute: `ledger.rs` says how. Nodes on one database tell one another of it, so that limits hold over
-//! all of them: `nodes.rs` says how nearly.
-//! Which address a request comes from is what its connection says; headers that anybody can write are not asked.
+//! Every limit is in proportion to `rate_limit_per_minute`. What is counted is kept in this process's memory, of
+//! bounded size, minute by minute: `ledger.rs` says how. Nodes on one database tell one another of it, so that limits
+//! hold over all of them: `nodes.rs` says how nearly. Which address a request comes from is what its connection says;
+//! headers that anybody can write are not asked.
 
 mod ledger;
 pub(crate) mod nodes;

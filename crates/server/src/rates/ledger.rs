@@ -1,9 +1,9 @@
 //! Who has used how much of a minute: on this node, and on the others as far as they tell.
 //!
-//! A minute has a number and begins at the same instant on every node, so that what another node counted belongs to one
-//! minute and is added once, or to one that is over, and is not added at all. For each who is counted it begins at another
-//! second of the clock's, so that not all who wait for the next one come back at once. A node whose clock is ahead takes
-//! what it tells of into the next minute with it: one minute further at most, whatever is told.
+//! A minute has a number and begins at the same instant on every node, so that what another node counted belongs to
+//! one minute and is added once, or to one that is over, and is not added at all. For each who is counted it begins
+//! at another second of the clock's, so that not all who wait for the next one come back at once. A node whose clock
+//! is ahead takes what it tells of into the next minute with it: one minute further at most, whatever is told.
 //!
 //! Memory is bounded: see [`Shelf`].
 

@@ -1,19 +1,19 @@
 //! What nodes on one database tell one another of their counts, so that limits hold over all of them.
 //!
 //! A few times a second a node tells of what was counted here, has grown and is worth telling, and adds what others
-//! tell. What it tells comes back to it, too, behind all that was told before. A key or an address that has used a third
-//! of its limit here, which others have not heard of, waits for that; it takes a fraction of a second. So
+//! tell. What it tells comes back to it, too, behind all that was told before. A key or an address that has used a
+//! third of its limit here, which others have not heard of, waits for that; it takes a fraction of a second. So
 //!
 //! - whoever asks one node has all of its limit there, and
 //! - whoever asks `n` nodes at once, as fast as can be, has at most `1 + n / 3` of it: twice the limit on three nodes.
 //!
-//! A count is told once: whoever does not hear of it, counts without it. When what is told does not come back within a
-//! second, because the database is away or busy, the node goes on alone and nobody waits, until something comes back.
-//! The same goes for what finds no place among so many others that are counted at the same time.
+//! A count is told once: whoever does not hear of it, counts without it. When what is told does not come back within
+//! a second, because the database is away or busy, the node goes on alone and nobody waits, until something comes
+//! back. The same goes for what finds no place among so many others that are counted at the same time.
 //!
-//! What is told are addresses, the public parts of keys, and numbers, as in
-//! `clawrk1 5f0c3c6a9d1e2b47 17 w/192.0.2.1/28333333/3 k/0123456789AB/28333334/30`: a node's name, the number of its
-//! round, and what was counted: the thing, who, the minute and how many. Whatever else is heard is ignored.
+//! What is told are addresses, the public parts of keys, and numbers, as in `clawrk1 5f0c3c6a9d1e2b47 17
+//! w/192.0.2.1/28333333/3 k/0123456789AB/28333334/30`: a node's name, the number of its round, and what was counted:
+//! the thing, who, the minute and how many. Whatever else is heard is ignored.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
