@@ -27,11 +27,15 @@ impl FreshKey {
     pub fn new() -> Self {
         let id: String = letters(&random::bytes::<16>(), ID);
         let secret = letters(&random::bytes::<32>(), SECRET);
-        let body = format!("{PREFIX}{id}{secret}");
-        let text = format!("{body}{}", checksum(&body));
+        let text = with_checksum(&format!("{PREFIX}{id}{secret}"));
         let id = id.parse().expect("letters and digits, as many as an id has");
         Self { id, hash: hash(&text), text }
     }
+}
+
+/// A key from all that comes before its checksum: a guess has to have the right one to be looked up at all.
+pub fn with_checksum(body: &str) -> String {
+    format!("{body}{}", checksum(body))
 }
 
 /// The public part of a well-formed key; none for text that cannot be one, without asking a database.

@@ -38,7 +38,7 @@ pub struct Parts {
     /// What one client may take of the server.
     pub limits: Limits,
     /// Who has made how many requests lately.
-    pub(crate) rates: Rates,
+    pub(crate) rates: Arc<Rates>,
     /// The memory for large bodies.
     pub(crate) large_bodies: LargeBodies,
     /// Ends waiting requests and the runner when the server stops.
@@ -46,11 +46,15 @@ pub struct Parts {
 }
 
 impl App {
-    /// Puts the parts together and lets the store tell the market of every job that changes.
+    /// Puts the parts together and lets the store tell the market of every job that changes, and the limits of what
+    /// other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
         let market = Arc::new(Market::default());
         let feed = Arc::clone(&market);
         store.observe(Arc::new(move |job| feed.changed(job)));
+        let rates = Arc::new(Rates::new(limits.requests_per_minute, store.is_shared()));
+        let (counts, clock) = (Arc::clone(&rates), store.clock().clone());
+        store.listen(Arc::new(move |text| counts.hear(text, clock.now())));
         Self(Arc::new(Parts {
             exchange: Exchange::new(store.clone(), vault.clone()),
             store,
@@ -59,7 +63,7 @@ impl App {
             policy,
             structurer,
             used_keys: UsedKeys::default(),
-            rates: Rates::new(limits.requests_per_minute),
+            rates,
             large_bodies: LargeBodies::new(limits.large_bodies),
             limits,
             stopping: CancellationToken::new(),

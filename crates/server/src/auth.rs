@@ -51,20 +51,20 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let now = app.store.clock().now();
-        let stranger = |what| refuse(app, what, peer_of(&parts.extensions), Error::unauthenticated());
-        let key = bearer(&parts.headers).ok_or_else(|| stranger(Counted::Stranger))?;
+        let stranger = async |what| refuse(app, what, peer_of(&parts.extensions), Error::unauthenticated()).await;
+        let Some(key) = bearer(&parts.headers) else { return Err(stranger(Counted::Stranger).await) };
         // Even from an address that has shown too many wrong ones, a right key is looked for: nobody can lock it out.
-        let kept = counting(app, key, now).await?.ok_or_else(|| stranger(Counted::WrongKey))?;
+        let Some(kept) = counting(app, key, now).await? else { return Err(stranger(Counted::WrongKey).await) };
         let is_run = parts.method == Method::POST && parts.uri.path() == RUN;
-        request_id::stand(app.rates.key(kept.id, is_run, now)?);
+        request_id::stand(app.rates.key(kept.id, is_run, now).await?);
         app.used_keys.note(kept.id, now);
         Ok(Self { user: kept.user, scopes: kept.scopes, key: kept.id })
     }
 }
 
 /// The refusal of a request that showed no key that counts, or that there is one too many of its kind from there.
-pub(crate) fn refuse(app: &App, what: Counted, peer: IpAddr, refusal: Error) -> Error {
-    match app.rates.address(what, peer, app.store.clock().now()) {
+pub(crate) async fn refuse(app: &App, what: Counted, peer: IpAddr, refusal: Error) -> Error {
+    match app.rates.address(what, peer, app.store.clock().now()).await {
         Ok(standing) => {
             request_id::stand(standing);
             refusal
@@ -82,8 +82,8 @@ pub(crate) async fn count_visit(app: &App, key: Option<String>, peer: IpAddr) ->
         None => None,
     };
     let standing = match kept {
-        Some(kept) => app.rates.key(kept.id, false, now)?,
-        None => app.rates.address(Counted::Page, peer, now)?,
+        Some(kept) => app.rates.key(kept.id, false, now).await?,
+        None => app.rates.address(Counted::Page, peer, now).await?,
     };
     request_id::stand(standing);
     Ok(())

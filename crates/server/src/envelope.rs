@@ -71,7 +71,7 @@ pub(crate) fn envelope(
 /// The answer to a request that was refused for its head: nothing of it is known but where it came from.
 pub(crate) async fn of_refusal(app: &App, peer: IpAddr, error: Error) -> Response {
     let begun = Instant::now();
-    let refused = async { auth::refuse(app, Counted::Stranger, peer, error).into_response() };
+    let refused = async { auth::refuse(app, Counted::Stranger, peer, error).await.into_response() };
     let (id, (mut response, standing)) = request_id::with(refused).await;
     sealed(&mut response, &id);
     if let Some(standing) = standing {

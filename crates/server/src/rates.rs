@@ -1,24 +1,25 @@
 //! How many requests a minute may come with one key, or from one address without one.
 //!
-//! A minute begins with the first request that is counted and ends 60 seconds later. Every limit is in proportion to
-//! `rate_limit_per_minute`. What is counted is kept in this process's memory, of bounded size: [`Ledger`] says how.
-//! Which address a request comes from is what its connection says; headers that anybody can write are not asked.
+//! Every limit is in proportion to `rate_limit_per_minute`. What is counted is kept in this process's memory, of
+//! bounded size, minute by minute: `ledger.rs` says how. Nodes on one database tell one another of it, so that limits
+//! hold over all of them: `nodes.rs` says how nearly. Which address a request comes from is what its connection says;
+//! headers that anybody can write are not asked.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+mod ledger;
+pub(crate) mod nodes;
+
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Mutex;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use clawrk_domain::{KeyId, Timestamp};
 
 use crate::Error;
+use ledger::{Counting, Ledger};
+use nodes::Nodes;
 
 /// The setting's default, which the bases below belong to.
 const BASE: u64 = 600;
-
-/// How long a count lasts, in microseconds.
-const MINUTE_MICROS: i64 = 60_000_000;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,26 @@ impl Counted {
         }
     }
 
+    /// Its name among nodes.
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::Key => "k",
+            Self::Run => "r",
+            Self::Page => "p",
+            Self::Stranger => "s",
+            Self::WrongKey => "w",
+        }
+    }
+
+    /// How many of so many are worth telling other nodes of.
+    const fn worth_telling(self, limit: u32) -> u32 {
+        match self {
+            Self::WrongKey => 1,
+            _ if limit < 20 => 1,
+            _ => limit / 20,
+        }
+    }
+
     /// The refusal, for people.
     fn refusal(self, limit: u32, seconds: u32) -> String {
         let count = |many: u32, what: &str| format!("{many} {what}{}", if many == 1 { "" } else { "s" });
@@ -88,45 +109,81 @@ impl Standing {
     }
 }
 
+/// What is counted of a key, and of an address, each at its place.
+const OF_A_KEY: [Counted; 2] = [Counted::Key, Counted::Run];
+const OF_AN_ADDRESS: [Counted; 3] = [Counted::Page, Counted::Stranger, Counted::WrongKey];
+
 /// The limits, and who has used how much of them.
 #[derive(Debug)]
 pub(crate) struct Rates {
     per_minute: u64,
-    keys: Ledger<KeyId, 2>,
-    addresses: Ledger<IpAddr, 3>,
+    keys: Ledger<KeyId, { OF_A_KEY.len() }>,
+    addresses: Ledger<IpAddr, { OF_AN_ADDRESS.len() }>,
+    nodes: Nodes,
     /// Small numbers as headers have them: made once, since every answer has three.
     numbers: Box<[HeaderValue]>,
 }
 
 impl Rates {
-    /// The limits in proportion to so many requests a minute with a key; 0 for none.
-    pub(crate) fn new(requests_per_minute: u32) -> Self {
+    /// The limits in proportion to so many requests a minute with a key, 0 for none; on a node that may not be alone on
+    /// its database, or on one that is.
+    pub(crate) fn new(requests_per_minute: u32, is_shared: bool) -> Self {
         Self {
             per_minute: requests_per_minute.into(),
-            keys: Ledger::new(),
-            addresses: Ledger::new(),
+            keys: Ledger::new(|key| crc32fast::hash(key.as_str().as_bytes())),
+            addresses: Ledger::new(|address| match address {
+                IpAddr::V4(address) => crc32fast::hash(&address.octets()),
+                IpAddr::V6(address) => crc32fast::hash(&address.octets()),
+            }),
+            nodes: Nodes::new(is_shared && requests_per_minute > 0),
             numbers: (0..=1000_u32).map(HeaderValue::from).collect(),
         }
     }
 
     /// Counts a request with a key that counts, and a run of a job besides.
-    pub(crate) fn key(&self, key: KeyId, is_run: bool, now: Timestamp) -> Result<Option<Standing>, Error> {
-        let Some(limit) = self.limit(Counted::Key) else { return Ok(None) };
-        let shelf = self.keys.of(&key);
-        let mut shelf = shelf.lock().expect("nothing panics while it is held");
-        let counts = shelf.counts(key, now);
-        let standing = counts[Counted::Key.place()].count(Counted::Key, limit, now)?;
-        let Some(runs) = self.limit(Counted::Run).filter(|_| is_run) else { return Ok(Some(standing)) };
-        let runs = counts[Counted::Run.place()].count(Counted::Run, runs, now)?;
-        Ok(Some(standing.tighter(runs)))
+    pub(crate) async fn key(&self, key: KeyId, is_run: bool, now: Timestamp) -> Result<Option<Standing>, Error> {
+        let standing = self.count(&self.keys, key, Counted::Key, now).await?;
+        if !is_run {
+            return Ok(standing);
+        }
+        let runs = self.count(&self.keys, key, Counted::Run, now).await?;
+        Ok(standing.zip(runs).map(|(standing, runs)| standing.tighter(runs)))
     }
 
     /// Counts something of an address.
-    pub(crate) fn address(&self, what: Counted, peer: IpAddr, now: Timestamp) -> Result<Option<Standing>, Error> {
+    pub(crate) async fn address(&self, what: Counted, peer: IpAddr, now: Timestamp) -> Result<Option<Standing>, Error> {
+        self.count(&self.addresses, one_address(peer), what, now).await
+    }
+
+    /// Counts one; when this node is too far ahead of what others know, after they have heard of it.
+    async fn count<K: Copy + Eq + Hash, const N: usize>(
+        &self,
+        ledger: &Ledger<K, N>,
+        who: K,
+        what: Counted,
+        now: Timestamp,
+    ) -> Result<Option<Standing>, Error> {
         let Some(limit) = self.limit(what) else { return Ok(None) };
-        let address = one_address(peer);
-        let mut shelf = self.addresses.of(&address).lock().expect("nothing panics while it is held");
-        shelf.counts(address, now)[what.place()].count(what, limit, now).map(Some)
+        let mut rounds = None;
+        loop {
+            match ledger.count(who, what.place(), &self.nodes.terms(what, limit), now) {
+                Counting::Counted { standing, is_news } => {
+                    if is_news {
+                        self.nodes.has_news();
+                    }
+                    return Ok(Some(standing));
+                }
+                Counting::Full(standing) => {
+                    let seconds = standing.reset_seconds;
+                    return Err(Error::rate_limited(what.refusal(limit, seconds), seconds, standing));
+                }
+                // The round to wait for may have ended before it could be waited for: hence another look.
+                Counting::Ahead => match &mut rounds {
+                    None => rounds = Some(self.nodes.rounds()),
+                    Some(rounds) => self.nodes.wait(rounds).await,
+                },
+            }
+        }
     }
 
     /// Tells how the caller stands.
@@ -158,87 +215,11 @@ pub(crate) fn one_address(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// One thing counted over one minute.
-#[derive(Debug, Clone, Copy)]
-struct Count {
-    begun: Timestamp,
-    used: u32,
-}
-
-const NOTHING: Count = Count { begun: Timestamp::from_micros(i64::MIN), used: 0 };
-
-impl Count {
-    fn count(&mut self, what: Counted, limit: u32, now: Timestamp) -> Result<Standing, Error> {
-        // A clock that was set back begins anew too.
-        let age = now.micros().saturating_sub(self.begun.micros());
-        if !(0..MINUTE_MICROS).contains(&age) {
-            *self = Self { begun: now, used: 0 };
-        }
-        let left = self.begun.micros().saturating_add(MINUTE_MICROS).saturating_sub(now.micros());
-        let reset_seconds = u32::try_from(left / 1_000_000 + i64::from(left % 1_000_000 > 0)).unwrap_or(60);
-        if self.used >= limit {
-            let standing = Standing { limit, remaining: 0, reset_seconds };
-            return Err(Error::rate_limited(what.refusal(limit, reset_seconds), reset_seconds, standing));
-        }
-        self.used += 1;
-        Ok(Standing { limit, remaining: limit - self.used, reset_seconds })
-    }
-}
-
-/// Who has used how much, on shelves so that few wait for one another.
-#[derive(Debug)]
-struct Ledger<K, const N: usize> {
-    shelves: [Mutex<Shelf<K, N>>; SHELVES],
-    hasher: RandomState,
-}
-
-const SHELVES: usize = 16;
-
-/// Entries that were used lately, on one shelf; as many that were used before that are kept beside them.
-const LATELY: usize = 4096;
-
-impl<K: Copy + Eq + Hash, const N: usize> Ledger<K, N> {
-    fn new() -> Self {
-        Self { shelves: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
-    }
-
-    fn of(&self, who: &K) -> &Mutex<Shelf<K, N>> {
-        &self.shelves[self.hasher.hash_one(who) as usize % SHELVES]
-    }
-}
-
-/// Two generations of entries. What is asked for moves to the younger one; when that is full, or a minute old, it
-/// becomes the older one, and what nobody asked for meanwhile is forgotten. So an entry lives for a minute after its
-/// last use unless so many others came since, and a flood of names costs each of them one entry and no search.
-#[derive(Debug)]
-struct Shelf<K, const N: usize> {
-    younger: HashMap<K, [Count; N]>,
-    older: HashMap<K, [Count; N]>,
-    turned: Timestamp,
-}
-
-impl<K, const N: usize> Default for Shelf<K, N> {
-    fn default() -> Self {
-        Self { younger: HashMap::new(), older: HashMap::new(), turned: Timestamp::from_micros(i64::MIN) }
-    }
-}
-
-impl<K: Copy + Eq + Hash, const N: usize> Shelf<K, N> {
-    fn counts(&mut self, who: K, now: Timestamp) -> &mut [Count; N] {
-        let age = now.micros().saturating_sub(self.turned.micros());
-        if self.younger.len() >= LATELY || age >= MINUTE_MICROS {
-            std::mem::swap(&mut self.younger, &mut self.older);
-            self.younger.clear();
-            self.turned = now;
-        }
-        let older = &mut self.older;
-        self.younger.entry(who).or_insert_with(|| older.remove(&who).unwrap_or([NOTHING; N]))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::Add;
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -250,25 +231,35 @@ mod tests {
         IpAddr::from(number.to_be_bytes())
     }
 
+    fn alone(requests_per_minute: u32) -> Rates {
+        Rates::new(requests_per_minute, false)
+    }
+
+    /// Counts at once: nobody has to wait.
+    fn count(rates: &Rates, what: Counted, who: IpAddr, now: Timestamp) -> Result<Option<Standing>, Error> {
+        rates.address(what, who, now).now_or_never().unwrap()
+    }
+
     #[test]
-    fn a_minute_begins_with_the_first_request_and_then_anew() {
-        let rates = Rates::new(600);
-        let wrong = |seconds| rates.address(Counted::WrongKey, address(1), at(seconds));
-        for remaining in (0..10).rev() {
+    fn a_minute_has_so_many_and_the_next_one_as_many_again() {
+        let rates = alone(600);
+        let wrong = |seconds| count(&rates, Counted::WrongKey, address(1), at(seconds));
+        let reset = i64::from(wrong(0).unwrap().unwrap().reset_seconds);
+        for remaining in (0..9).rev() {
             let standing = wrong(0).unwrap().unwrap();
-            assert_eq!(standing, Standing { limit: 10, remaining, reset_seconds: 60 });
+            assert_eq!(standing, Standing { limit: 10, remaining, reset_seconds: reset as u32 });
         }
-        assert!(wrong(59).is_err());
-        assert!(rates.address(Counted::WrongKey, address(2), at(59)).is_ok(), "another address");
-        assert!(rates.address(Counted::Page, address(1), at(59)).is_ok(), "another thing counted");
-        assert_eq!(wrong(60).unwrap().unwrap().remaining, 9);
-        assert!(wrong(-1000).is_ok(), "a clock that was set back locks nobody out");
+        assert!(wrong(reset - 1).is_err());
+        assert!(count(&rates, Counted::WrongKey, address(2), at(reset - 1)).is_ok(), "another address");
+        assert!(count(&rates, Counted::Page, address(1), at(reset - 1)).is_ok(), "another thing counted");
+        assert_eq!(wrong(reset).unwrap(), Some(Standing { limit: 10, remaining: 9, reset_seconds: 60 }));
+        assert!(wrong(reset - 1000).is_ok(), "a clock that was set back locks nobody out");
     }
 
     #[test]
     fn the_limits_are_in_proportion_and_nothing_is_counted_without_them() {
         let limits = |setting| {
-            let rates = Rates::new(setting);
+            let rates = alone(setting);
             [Counted::Key, Counted::Page, Counted::Stranger, Counted::Run, Counted::WrongKey]
                 .map(|what| rates.limit(what))
         };
@@ -299,26 +290,22 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_does_not_grow_the_memory_without_end() {
-        let rates = Rates::new(600);
+        let rates = alone(600);
         for number in 0..400_000 {
-            rates.address(Counted::Stranger, address(number), at(0)).unwrap();
+            count(&rates, Counted::Stranger, address(number), at(0)).unwrap();
         }
-        let kept = rates.addresses.shelves.iter().map(|shelf| {
-            let shelf = shelf.lock().unwrap();
-            shelf.younger.len() + shelf.older.len()
-        });
-        let kept: usize = kept.sum();
-        assert!((LATELY..=SHELVES * LATELY * 2).contains(&kept), "{kept}");
+        let kept = rates.addresses.len();
+        assert!((ledger::LATELY..=ledger::SHELVES * ledger::LATELY * 2).contains(&kept), "{kept}");
     }
 
     #[test]
     fn who_is_counted_stays_counted_while_others_come() {
-        let rates = Rates::new(600);
+        let rates = alone(600);
         let mut refused = 0;
         for number in 0..200_000 {
-            rates.address(Counted::Stranger, address(number + 100), at(0)).unwrap();
+            count(&rates, Counted::Stranger, address(number + 100), at(0)).unwrap();
             if number % 1000 == 0 {
-                refused += usize::from(rates.address(Counted::WrongKey, address(1), at(0)).is_err());
+                refused += usize::from(count(&rates, Counted::WrongKey, address(1), at(0)).is_err());
             }
         }
         assert_eq!(refused, 190);

@@ -83,15 +83,15 @@ pub fn router(app: App) -> Router {
     let described = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     routes
         .route(DESCRIPTION, get(described))
-        .fallback(async |State(app): State<App>, request: Request| astray(&app, &request, Error::unknown_route()))
+        // Nothing is there, or not for this method: what strangers may ask for so many times a minute.
+        .fallback(async |State(app): State<App>, request: Request| {
+            let peer = peer_of(request.extensions());
+            auth::refuse(&app, Counted::Stranger, peer, Error::unknown_route()).await
+        })
         .method_not_allowed_fallback(async |State(app): State<App>, request: Request| {
-            astray(&app, &request, Error::wrong_method())
+            let peer = peer_of(request.extensions());
+            auth::refuse(&app, Counted::Stranger, peer, Error::wrong_method()).await
         })
         .with_state(app)
         .layer(around)
-}
-
-/// Nothing is there, or not for this method: what strangers may ask for so many times a minute.
-fn astray(app: &App, request: &Request, answer: Error) -> Error {
-    auth::refuse(app, Counted::Stranger, peer_of(request.extensions()), answer)
 }

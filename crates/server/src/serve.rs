@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::edge::{self, Connections};
 use crate::market::Market;
 use crate::tasks::runner;
-use crate::{App, router, telemetry};
+use crate::{App, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -34,6 +34,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let tasks = spawn(runner::run(app.clone()));
     let sums = spawn(telemetry::sum_up_regularly());
+    let counts = spawn(rates::nodes::tell(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();
     spawn(async move {
@@ -75,6 +76,7 @@ pub async fn serve(
         tracing::warn!("some requests did not end in time");
     }
     sums.abort();
+    counts.abort();
     if timeout_at(end, tasks).await.is_err() {
         tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
     }

@@ -66,11 +66,30 @@ trait Backend: Send + Sync {
 
     /// Whom to tell of every job that changed, here or on another node.
     fn observe(&self, observer: Observer);
+
+    /// Whether other nodes may be on the same database.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Tells the listener of every node, this one's too.
+    async fn broadcast(&self, _texts: Vec<String>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whom to tell of what nodes broadcast.
+    fn listen(&self, _listener: Listener) {}
 }
 
 /// Is told of every job that changed, after the commit and before the answer. It may be told of
 /// changes out of order: the job's version tells which is the later one.
 pub type Observer = Arc<dyn Fn(&Arc<Job>) + Send + Sync>;
+
+/// Is told of every text that a node broadcasts, this one's own too; it must not wait.
+pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What a text that is broadcast may have, in bytes.
+pub const BROADCAST_BYTES: usize = 7999;
 
 /// Something to be written in one transaction.
 enum Order {
@@ -217,6 +236,22 @@ impl Store {
     /// Whom to tell of every job that changed; set once, before the first request.
     pub fn observe(&self, observer: Observer) {
         self.backend.observe(observer);
+    }
+
+    /// Whether other nodes may be on the same database: never on SQLite.
+    pub fn is_shared(&self) -> bool {
+        self.backend.is_shared()
+    }
+
+    /// Tells all nodes on the database, this one too, what need not be kept: whoever does not listen now never hears of
+    /// it, and all hear it in one order. Where no other nodes can be, nobody is told.
+    pub async fn broadcast(&self, texts: Vec<String>) -> Result<(), StoreError> {
+        self.backend.broadcast(texts).await
+    }
+
+    /// Whom to tell of what nodes broadcast; set once. Anything that may connect to the database can broadcast.
+    pub fn listen(&self, listener: Listener) {
+        self.backend.listen(listener);
     }
 
     /// Tells the observer of all that other nodes have committed by now, where there are any.

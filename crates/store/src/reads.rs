@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clawrk_domain::ledger::Entry;
 use clawrk_domain::{
-    Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Status, Timestamp, TransferId, User, UserId,
+    Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Sight, Status, Timestamp, TransferId, User, UserId,
 };
 
 use crate::value::Value;
@@ -109,6 +109,14 @@ impl Store {
     pub async fn job(&self, job: JobId) -> Result<Option<Job>, StoreError> {
         let found = self.backend.query(sql::JOB, vec![job.into()]).await?;
         found.first().map(row::job).transpose()
+    }
+
+    /// A job, if the user may know of it: for anybody else one that is there takes as long to find as one that is not.
+    pub async fn job_known_to(&self, job: JobId, user: UserId) -> Result<Option<Job>, StoreError> {
+        let values = vec![job.into(), user.into(), format!("%{user}%").into()];
+        let found = self.backend.query(sql::JOB_KNOWN_TO, values).await?;
+        let job = found.first().map(row::job).transpose()?;
+        Ok(job.filter(|job| job.sight(user) != Sight::Nothing))
     }
 
     /// The jobs of these ids that are there, in their order, asked for together.

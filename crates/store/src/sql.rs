@@ -90,6 +90,10 @@ pub(crate) const KEY: &str = keys!("AND id = $1");
 pub(crate) const KEYS: &str = keys!("AND user_id = $1 ORDER BY created_at, id");
 
 pub(crate) const JOB: &str = jobs!("WHERE j.id = $1");
+/// Nothing of a job that is there takes longer to say no to than one that is not: it is not read any further. A user's
+/// id stands in the offers as text; what those are is for the job itself to say.
+pub(crate) const JOB_KNOWN_TO: &str =
+    jobs!("WHERE j.id = $1 AND (j.status = 'queued' OR j.sender_id = $2 OR j.worker_user_id = $2 OR j.offers LIKE $3)");
 /// SQLite alone: PostgreSQL locks it as it looks.
 pub(crate) const IS_QUEUED: &str = "SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued'";
 pub(crate) const JOB_HELD_BY: &str = "SELECT id FROM jobs WHERE worker_agent_id = $1 AND status = 'held'";

@@ -24,8 +24,14 @@ pub(crate) struct Server {
 impl Server {
     /// Our own, on the data in this place; limits are kept count of, and never reached.
     pub(crate) fn ours(place: &Place) -> Self {
+        Self::limited(place, 1_000_000)
+    }
+
+    /// The same, with so many requests a minute; 0 for no limits.
+    pub(crate) fn limited(place: &Place, requests_per_minute: u32) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawrk"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit-per-minute", "1000000"]);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--rate-limit-per-minute", &requests_per_minute.to_string()]);
         match place {
             Place::Folder(folder) => command.arg("--data-dir").arg(folder.path()),
             Place::Database(database) => command.args([

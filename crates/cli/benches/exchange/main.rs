@@ -10,6 +10,7 @@ mod growth;
 mod load;
 mod place;
 mod rows;
+mod timing;
 
 use std::io::IsTerminal;
 
@@ -74,6 +75,10 @@ fn main() {
     }
     if !table.is_empty() {
         println!("{table}");
+    }
+    if wanted("timing") {
+        progress("timing");
+        println!("\n{}", runtime.block_on(timing::table()));
     }
     if wanted("growth") {
         progress("growth");

@@ -248,7 +248,7 @@ async fn paid_job_engine() -> Result<Measured, &'static str> {
     Ok(Measured { what, ours, p99_ms, anchor: ("BullMQ's three steps", cycles), aim: 5.0 })
 }
 
-pub(crate) async fn one_paid_in_engine(store: &Store, sender: UserId, worker: UserId) {
+pub(crate) async fn one_paid_in_engine(store: &Store, sender: UserId, worker: UserId) -> JobId {
     let (sender, worker) = (Actor::User(sender), Actor::User(worker));
     let job = job_of(submit(store, sender, Action::Post(posting()))).await;
     job_of(submit(store, worker, Action::Pull { agent: None, candidates: vec![job] })).await;
@@ -256,7 +256,7 @@ pub(crate) async fn one_paid_in_engine(store: &Store, sender: UserId, worker: Us
     let output_text = Some("1 2 3 4 5 6 7 8 9 10".to_owned());
     job_of(submit(store, worker, Action::Submit { job, output_text })).await;
     let review = Review { verdict: Verdict::Pass, reason: None, attempt: None };
-    job_of(submit(store, sender, Action::Review { job, review })).await;
+    job_of(submit(store, sender, Action::Review { job, review })).await
 }
 
 /// Carries out a command at the store.

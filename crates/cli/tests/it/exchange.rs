@@ -109,6 +109,13 @@ impl Exchange {
         self.serve_by(command)
     }
 
+    /// Starts a server with limits on how many requests a minute may have.
+    pub(crate) fn serve_limited(&self, requests_per_minute: u32) -> Server {
+        let mut command = self.command(["serve"]);
+        command.env("CLAWRK_RATE_LIMIT_PER_MINUTE", requests_per_minute.to_string());
+        Server::start(command)
+    }
+
     fn serve_by(&self, mut command: Command) -> Server {
         // A test asks as fast as it can.
         command.env("CLAWRK_RATE_LIMIT_PER_MINUTE", "0");

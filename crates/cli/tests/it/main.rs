@@ -10,6 +10,7 @@ mod crash;
 mod crowds;
 mod dice;
 mod exchange;
+mod limits;
 mod load;
 mod nodes;
 mod operator;

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, JobId, Rejection, Scope, Sight, Status, Timestamp};
+use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
@@ -255,7 +255,7 @@ pub async fn index(
     responses((status = 200, body = JobBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn show(State(app): State<App>, caller: Caller, Named(job): Named) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let found = app.store.job(id("job", &job)?).await?;
+    let found = app.store.job_known_to(id("job", &job)?, caller.user).await?;
     let body = found.map(|job| JobBody::of(&job, Some(caller.user), &app.vault)).transpose()?.flatten();
     Ok(Json(body.ok_or(Rejection::NotFound("job"))?).into_response())
 }
@@ -315,11 +315,9 @@ pub async fn events(
     Query(page): Query<PageQuery>,
 ) -> Result<Response, Error> {
     caller.may(Scope::Read)?;
-    let job = app.store.job(id::<JobId>("job", &job)?).await?.ok_or(Rejection::NotFound("job"))?;
+    let found = app.store.job_known_to(id("job", &job)?, caller.user).await?;
+    let job = found.ok_or(Rejection::NotFound("job"))?;
     let sight = job.sight(caller.user);
-    if sight == Sight::Nothing {
-        return Err(Rejection::NotFound("job").into());
-    }
     let events = app.store.events(job.id).await?;
     let events: Vec<EventBody> = events.into_iter().filter_map(|event| event_body(event, sight, caller.user)).collect();
     list::whole(&events, |event| event.n.to_string(), Clone::clone, &page, &format!("/api/jobs/{}/events", job.id))

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use super::{Node, unreachable};
+use super::{Node, broadcast, unreachable};
 use crate::hot::Known;
 use crate::tx::News;
 use crate::{Observer, StoreError, row, sql};
@@ -106,7 +106,7 @@ pub(super) async fn listen(node: Arc<Node>) {
 async fn hear(node: &Node, listening: &mut bool) -> Result<(), tokio_postgres::Error> {
     let (client, mut connection) = node.config.connect(NoTls).await?;
     let mut messages = stream::poll_fn(|context| connection.poll_message(context));
-    let mut listen = pin!(client.batch_execute("LISTEN clawrk_jobs"));
+    let mut listen = pin!(client.batch_execute("LISTEN clawrk_jobs; LISTEN clawrk_nodes"));
     loop {
         tokio::select! {
             done = &mut listen, if !*listening => {
@@ -116,6 +116,7 @@ async fn hear(node: &Node, listening: &mut bool) -> Result<(), tokio_postgres::E
                 node.heard.notify_one();
             }
             message = messages.next() => match message {
+                Some(Ok(AsyncMessage::Notification(said))) if broadcast::hear(node, &said) => {}
                 Some(Ok(AsyncMessage::Notification(_))) => node.heard.notify_one(),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),

@@ -20,6 +20,7 @@
 //! Whatever a decision rests on is read by a statement after the lock that guards it, so that the
 //! statement's snapshot is later than the lock.
 
+mod broadcast;
 mod feed;
 mod tx;
 
@@ -37,7 +38,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 
 use crate::hot::Hot;
 use crate::value::{Row, Value};
-use crate::{Backend, Clock, Observer, Order, Reply, StoreError, submit, tasks};
+use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, submit, tasks};
 
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
@@ -76,6 +77,7 @@ struct Node {
     clock: Clock,
     hot: Arc<Hot>,
     observer: OnceLock<Observer>,
+    listener: OnceLock<Listener>,
     /// Something was committed here that the other nodes should hear of.
     committed: Notify,
     /// Another node committed something.
@@ -98,6 +100,7 @@ impl Postgres {
             clock,
             hot,
             observer: OnceLock::new(),
+            listener: OnceLock::new(),
             committed: Notify::new(),
             heard: Notify::new(),
             looks: feed::Looks::default(),
@@ -161,6 +164,18 @@ impl Backend for Postgres {
         // A second observer is a mistake of the caller that only tests could make.
         assert!(self.node.observer.set(observer).is_ok(), "there is one observer");
         self.node.heard.notify_one();
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn broadcast(&self, texts: Vec<String>) -> Result<(), StoreError> {
+        broadcast::tell(&self.node, &texts).await
+    }
+
+    fn listen(&self, listener: Listener) {
+        assert!(self.node.listener.set(listener).is_ok(), "there is one listener");
     }
 }
 

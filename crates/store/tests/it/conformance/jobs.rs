@@ -1,7 +1,7 @@
 //! A job's life, and who may do what to it.
 
 use clawrk_domain::action::Review;
-use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, JobId, Rejection, State, Status, Verdict};
+use clawrk_domain::{Action, Actor, AgentId, Answer, Cents, JobId, Rejection, Sight, State, Status, Verdict};
 use clawrk_store::Outcome;
 
 use crate::support::{Harness, posting, review, submission};
@@ -272,4 +272,55 @@ pub(super) async fn an_id_that_was_made_twice_harms_nothing(h: &Harness) {
     assert_eq!(before, h.dump().await);
     h.post(ada, 500).await;
     h.assert_books_balance().await;
+}
+
+pub(super) async fn a_job_is_read_for_those_who_may_know_of_it(h: &Harness) {
+    let (ada, bob, cyd) = (h.user("ada", 500).await, h.user("bob", 0).await, h.user("cyd", 0).await);
+    let eve = h.user("eve", 0).await;
+    let job = h.post(ada, 500).await;
+    let claim = || Action::Claim { agent: None, job };
+    let steps = [
+        (bob, claim()),
+        (bob, Action::Reject(job)),
+        (cyd, claim()),
+        (cyd, Action::Accept(job)),
+        (cyd, Action::Fail { job, reason: None }),
+        (cyd, claim()),
+        (cyd, Action::Accept(job)),
+        (cyd, submission(job)),
+        (ada, review(job, Verdict::Pass)),
+    ];
+    let mut seen = Vec::new();
+    for step in std::iter::once(None).chain(steps.into_iter().map(Some)) {
+        if let Some((user, action)) = step {
+            h.moved(user, action).await;
+        }
+        let mut line = h.status(job).await;
+        for (name, user) in [("ada", ada), ("bob", bob), ("cyd", cyd), ("eve", eve)] {
+            let there = h.job(job).await;
+            let expected = if there.sight(user) == Sight::Nothing { None } else { Some(there) };
+            assert_eq!(h.store.job_known_to(job, user).await.unwrap(), expected, "{line} {name}");
+            if expected.is_some() {
+                line.push_str(&format!(" {name}"));
+            }
+        }
+        seen.push(line);
+    }
+    let expected = [
+        "queued ada bob cyd eve",
+        "held ada bob",
+        "queued ada bob cyd eve",
+        "held ada bob cyd",
+        "accepted ada bob cyd",
+        "queued ada bob cyd eve",
+        "held ada bob cyd",
+        "accepted ada bob cyd",
+        "submitted ada bob cyd",
+        "verified ada bob cyd",
+    ];
+    assert_eq!(seen, expected);
+    // For whoever may not know of it, it is not even looked at: what cannot be read is no error.
+    h.raw("UPDATE briefs SET criteria = '{'").await;
+    assert_eq!(h.store.job_known_to(job, eve).await.unwrap(), None);
+    assert!(h.store.job_known_to(job, bob).await.is_err());
 }

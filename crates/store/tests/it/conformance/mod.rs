@@ -41,5 +41,6 @@ on_both_databases!(
     events_tell_the_story_and_the_money,
     texts_and_bytes_come_back_as_they_went_in,
     strangers_are_refused_and_nothing_is_written,
+    a_job_is_read_for_those_who_may_know_of_it,
     the_observer_hears_before_the_answer,
 );
