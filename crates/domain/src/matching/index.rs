@@ -200,7 +200,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         }
         for slot in matched {
             let job = self.job(*slot);
-            // Scores are positive, and positive floats stand in the order of their bits.
+            // The better, the smaller. Scores are positive, and positive floats stand in the order of their bits.
             let candidate = (Reverse(scores[*slot as usize].to_bits()), job.queued_at_micros, &job.id);
             let full = heap.len() >= k;
             if full && heap.peek().is_some_and(|worst| candidate >= *worst) || skip(&job.id) {
