@@ -27,6 +27,7 @@ fn a_price_that_the_prompt_offers_is_taken() {
         ("Count to 3. We will pay you $5 to $8.", 800),
         ("Count to 3. I pay $5.", 500),
         ("Count to 3. This job pays $5.", 500),
+        ("Count to 3. My price is $5.", 500),
         ("Count to 3. I can offer $5.", 500),
         ("Count to 3. Payment: $5.", 500),
         ("Count to 3. $4 USD for this job.", 400),
