@@ -226,6 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn every_letter_of_a_keys_id_is_random() {
+        let mut ids = Ids::new(1, Timestamp::from_micros(0));
+        let keys: Vec<KeyId> = std::iter::repeat_with(|| ids.key()).take(1000).collect();
+        for place in 0..12 {
+            let letters: std::collections::BTreeSet<u8> =
+                keys.iter().map(|key| key.as_str().as_bytes()[place]).collect();
+            assert_eq!(letters.len(), 62, "place {place}");
+        }
+    }
+
+    #[test]
     fn uuids_are_version_7_and_carry_the_time() {
         let now = Timestamp::from_micros(1_735_689_600_000_000);
         let id = Ids::new(7, now).agent();
