@@ -164,20 +164,31 @@ impl Ids {
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
-    /// xoroshiro128++ over the seed, each output mixed once more so that a zero seed is no special case.
+    /// The next 64 bits; each output is mixed once more so that a zero seed is no special case.
     fn next(&mut self) -> u64 {
-        let [a, mut b] = self.state;
-        let sum = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
-        b ^= a;
-        self.state = [a.rotate_left(49) ^ b ^ (b << 21), b.rotate_left(28)];
+        let output = xoroshiro128(&mut self.state);
         if self.state == [0, 0] {
             self.state = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
         }
-        let mut mixed = sum.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        splitmix64(output)
     }
+}
+
+/// xoroshiro128++ as published: the next output and the next state.
+fn xoroshiro128(state: &mut [u64; 2]) -> u64 {
+    let [a, mut b] = *state;
+    let output = a.wrapping_add(b).rotate_left(17).wrapping_add(a);
+    b ^= a;
+    *state = [a.rotate_left(49) ^ b ^ (b << 21), b.rotate_left(28)];
+    output
+}
+
+/// The first output of SplitMix64 as published, from this seed.
+fn splitmix64(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -195,6 +206,33 @@ mod tests {
                 assert!(seen.insert(one.user().to_string()));
                 two.user();
             }
+        }
+    }
+
+    #[test]
+    fn the_generators_give_the_numbers_that_were_published_with_them() {
+        let mut state = [1, 2];
+        let outputs: [u64; 5] = std::array::from_fn(|_| xoroshiro128(&mut state));
+        let published = [
+            393_217,
+            669_327_710_093_319,
+            1_732_421_326_133_921_491,
+            11_394_790_081_659_126_983,
+            9_555_452_776_773_192_676,
+        ];
+        assert_eq!(outputs, published);
+        assert_eq!(splitmix64(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(splitmix64(1_234_567), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn every_letter_of_a_keys_id_is_random() {
+        let mut ids = Ids::new(1, Timestamp::from_micros(0));
+        let keys: Vec<KeyId> = std::iter::repeat_with(|| ids.key()).take(1000).collect();
+        for place in 0..12 {
+            let letters: std::collections::BTreeSet<u8> =
+                keys.iter().map(|key| key.as_str().as_bytes()[place]).collect();
+            assert_eq!(letters.len(), 62, "place {place}");
         }
     }
 

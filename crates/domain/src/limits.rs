@@ -134,8 +134,7 @@ fn at_most(field: &'static str, text: &str, max: usize) -> Result<(), Rejection>
     if text.contains('\0') {
         return Err(Rejection::invalid(field, "must not have a NUL character"));
     }
-    // Bytes are a cheap upper bound of characters.
-    if text.len() > max && text.chars().count() > max {
+    if text.chars().nth(max).is_some() {
         return Err(Rejection::invalid(field, format!("must be at most {max} characters")));
     }
     Ok(())

@@ -149,3 +149,27 @@ pub(super) const ENDINGS: [&str; 12] = [
     "asap",
     "bitte",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_left_without_its_manners_and_with_all_of_its_words() {
+        let cases = [
+            ("Hi Bob, could you please count to three for me, thanks!", "Count to three"),
+            ("Please, count to three", "Count to three"),
+            ("Please: count to three", "Count to three"),
+            ("Hello, .net code is below", ".net code is below"),
+            ("Hiking trails of Rome", "Hiking trails of Rome"),
+            ("Justify the text", "Justify the text"),
+            ("Rank the places I saw asap", "Rank the places I saw"),
+            ("Count the tithanks", "Count the tithanks"),
+            ("please", "Please"),
+            ("…", ""),
+        ];
+        for (sentence, expected) in cases {
+            assert_eq!(bare(sentence), expected, "{sentence}");
+        }
+    }
+}

@@ -72,9 +72,7 @@ pub(super) fn is_data(line: &str, previous: &str, next: &str) -> bool {
             .any(|start| line.starts_with(start))
             && !line.ends_with('.');
     let rule = line.chars().all(|c| !c.is_alphanumeric() && c.is_ascii());
-    let numbers = line.len() > 2
-        && line.chars().all(|c| c.is_ascii_digit() || " ,.;-+$€".contains(c))
-        && line.contains([' ', ',']);
+    let numbers = line.chars().all(|c| c.is_ascii_digit() || " ,.;-+$€".contains(c)) && line.contains([' ', ',']);
     json || table
         || markup
         || code
@@ -134,7 +132,7 @@ impl<'a> Enclosure<'a> {
             return true;
         }
         let closing = opening_tag(line).and_then(|name| self.closing_tags.get(name)).copied();
-        self.tagged_until = self.tagged_until.max(closing.filter(|end| *end > at));
+        self.tagged_until = self.tagged_until.max(closing);
         self.announced = self.announced.map(|_| true);
         self.letter = if self.letter { !ends_a_letter(line) } else { !is_first && starts_a_letter(line) };
         let tagged = self.tagged_until.is_some_and(|end| at <= end);
@@ -188,4 +186,153 @@ fn last_closing_tags<'a>(lines: &[&'a str]) -> HashMap<&'a str, usize> {
 /// The mark of a line that opens or closes fenced code.
 pub(super) fn fence_mark(line: &str) -> Option<char> {
     ['`', '~'].into_iter().find(|mark| line.chars().take_while(|c| c == mark).count() >= 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn material_begins_behind_a_colon_where_the_words_before_it_say_so() {
+        let handed_over = [
+            ("Count the vowels in the following text: abc", "Count the vowels in the following text", "abc"),
+            ("Following text: abc", "Following text", "abc"),
+            ("Sum these numbers: 1", "Sum these numbers", "1"),
+            ("Count the words of the text below:", "Count the words of the text below", ""),
+            ("Text below: abc", "Text below", "abc"),
+            ("Text: abc", "", "abc"),
+            ("Input data:", "", ""),
+        ];
+        for (text, head, rest) in handed_over {
+            assert_eq!(hand_over(text), (head, Some(rest)), "{text}");
+        }
+        let asked = [
+            "Do the following: sort",
+            "Do the following steps on the text: sort",
+            "Sum these: 1",
+            "Sort my data: by name",
+            "Be brief: rest",
+            "The text below must rhyme: be strict",
+            "Sort the text below:now",
+            "Count the words",
+        ];
+        for text in asked {
+            assert_eq!(hand_over(text), (text, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_data_or_code_by_its_looks() {
+        let data = [
+            "{ a: 1",
+            "} or so",
+            "[1, 2]",
+            "\"a\": 1",
+            "| a | b",
+            "a\tb",
+            "<p>hello</p>",
+            "while x {",
+            "x = 5;",
+            "go(x);",
+            "let x",
+            "---",
+            "1 2 3",
+            "10,50",
+            "€5, $6",
+            "> quoted",
+        ];
+        let words = [
+            "[the page](http://a.example)",
+            "\"Go!\" is short",
+            "a \"b\": c",
+            "<b> is a tag",
+            "A tag is <b>",
+            "Be brief; then rest;",
+            "f(x) = y",
+            "let us know.",
+            "———",
+            "12345",
+            "1 apple",
+            "a,b alone",
+        ];
+        for line in data {
+            assert!(is_data(line, "", ""), "{line}");
+        }
+        for line in words {
+            assert!(!is_data(line, "", ""), "{line}");
+        }
+        assert!(is_data("a,b", "c,d", "") && is_data("a,b", "", "c,d"));
+        assert!(!is_data("Sort it", "a,b", "c,d"));
+    }
+
+    #[test]
+    fn commas_without_a_blank_behind_them_part_fields() {
+        for fields in ["a,b", "a,100", "10,00", "1,0000", "a,b and c, d"] {
+            assert!(has_csv_commas(fields), "{fields}");
+        }
+        for words in ["a, b", "10,000 apples", "a,b and c, d, e", "a,b.", "a,b?", "a,b:", "a,", "a"] {
+            assert!(!has_csv_commas(words), "{words}");
+        }
+    }
+
+    /// The lines that are enclosed, parted by `|`.
+    fn enclosed(lines: &str, announced: bool) -> String {
+        let lines: Vec<&str> = lines.split('|').collect();
+        let mut enclosure = Enclosure::of(&lines);
+        if announced {
+            enclosure.announce();
+        }
+        let held = lines.iter().enumerate().filter(|(at, line)| enclosure.holds(*at, line, *at == 0));
+        held.map(|(_, line)| *line).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn fences_enclose_up_to_their_own_mark() {
+        assert_eq!(enclosed("a|```|b|```|c", false), "```|b|```");
+        assert_eq!(enclosed("a|~~~~|```|b|~~~|c", false), "~~~~|```|b|~~~");
+        assert_eq!(enclosed("``|b|`~`", false), "");
+    }
+
+    #[test]
+    fn what_was_announced_goes_up_to_the_first_empty_line_behind_it() {
+        assert_eq!(enclosed("|x|y||z", true), "|x|y|");
+        assert_eq!(enclosed("```|x|```|y", true), "```|x|```");
+        assert_eq!(enclosed("x||y", false), "");
+    }
+
+    #[test]
+    fn tags_enclose_a_document_but_no_instructions() {
+        let documents = [
+            ("<doc>|a|</doc>|b", "<doc>|a|</doc>"),
+            ("<doc id=\"1\">|a|</doc>|b", "<doc id=\"1\">|a|</doc>"),
+            ("<a>|<b>|x|</b>|y|</a>|z", "<a>|<b>|x|</b>|y|</a>"),
+            ("<Task>|a|</Task>", ""),
+            ("<doc>|a", ""),
+            ("</doc>|<doc>|a", ""),
+            ("<1>|a|</1>", ""),
+            ("<a><b>|x|</a><b>", ""),
+        ];
+        for (lines, expected) in documents {
+            assert_eq!(enclosed(lines, false), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn letters_go_from_a_greeting_to_a_rule_a_heading_or_an_announcement() {
+        let letters = [
+            ("a|Dear Bob,|x|y", "Dear Bob,|x|y"),
+            ("a|Hi to all of you there!|x", "Hi to all of you there!|x"),
+            ("a|Hi,|x|---|y", "Hi,|x"),
+            ("a|Hi,|x|# Then|y", "Hi,|x"),
+            ("a|Hi,|x|Requirements:|y", "Hi,|x"),
+            ("a|Hi,|--|abc|News:|by the rules|y", "Hi,|--|abc|News:|by the rules|y"),
+            ("Hi Bob,|x", ""),
+            ("a|Hi Bob|x", ""),
+            ("a|Hi to all of you out there!|x", ""),
+            ("a|Hidden,|x", ""),
+        ];
+        for (lines, expected) in letters {
+            assert_eq!(enclosed(lines, false), expected, "{lines}");
+        }
+    }
 }

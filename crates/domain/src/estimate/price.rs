@@ -119,3 +119,55 @@ fn requested_words(words: &str) -> i64 {
     });
     counts.map(|count| count as i64).filter(|count| *count <= MOST_REQUESTED_WORDS).max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::estimate::estimate;
+
+    #[test]
+    fn every_kind_of_work_has_its_rate_for_the_words_it_is_about() {
+        let of_10_000_words = |request: &str| {
+            let estimate =
+                estimate(&format!("{request}\n\nText:\n{}", "word ".repeat(9_999 - request.split(' ').count())));
+            (estimate.price_cents, estimate.time_limit_seconds / 60)
+        };
+        let rates = [
+            ("Count the vowels", (650, 60)),
+            ("Proofread my note", (2200, 165)),
+            ("Do what is right", (1250, 120)),
+            ("Write a newsletter", (4300, 320)),
+            ("Design a logo", (1500, 145)),
+            ("Implement a parser", (2600, 260)),
+            ("Research my competitors", (4800, 390)),
+        ];
+        for (request, rate) in rates {
+            assert_eq!(of_10_000_words(request), rate, "{request}");
+        }
+    }
+
+    #[test]
+    fn the_basis_says_how_much_there_is_to_read_and_to_write() {
+        let cases = [
+            (
+                "Write an essay of 2,000 words",
+                "Price $11.50: writing task (about 6 words of input, 2000 words to write,",
+            ),
+            ("Write an essay of 394 words", "Price $5.00: writing task (about 6 words of input, 394 words to write,"),
+            (
+                "Write an essay of 393 words",
+                "Price $5.00: short writing task (about 6 words of input, 393 words to write,",
+            ),
+            ("Write an essay of 1 word", "Price $3.50: short writing task (about 6 words of input, 1 word to write,"),
+            (
+                "Write an essay of 2,994 words",
+                "Price $15.50: long writing task (about 6 words of input, 2994 words to write,",
+            ),
+            ("Write an essay of 30,000 words", "Price $3.50: short writing task (about 6 words of input, 1 criterion)"),
+        ];
+        for (prompt, start) in cases {
+            let basis = estimate(prompt).basis;
+            assert!(basis.starts_with(start), "{prompt}: {basis}");
+        }
+        assert!(estimate("Count to 3 within 2 hours").basis.contains("Time 2 h: as the prompt says."));
+    }
+}

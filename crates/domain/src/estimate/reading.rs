@@ -80,14 +80,14 @@ fn blocks(prompt: &str) -> Vec<Block> {
         let indented = raw[at].starts_with([' ', '\t']);
         let continues = |last: &Block| {
             let same = kind == Kind::Paragraph && (last.kind != Kind::Item || indented);
-            joins && same && given != Some("") && goes_on(&last.text, &asked)
+            joins && same && goes_on(&last.text, &asked)
         };
         match blocks.last_mut() {
+            _ if asked.is_empty() => {}
             Some(last) if continues(last) => {
                 last.text.push(' ');
                 last.text.push_str(&asked);
             }
-            _ if asked.is_empty() => {}
             _ => blocks.push(Block { kind, text: asked }),
         }
         joins = kind != Kind::Heading && given.is_none();
@@ -108,8 +108,8 @@ fn goes_on(before: &str, line: &str) -> bool {
 
 /// The kind of a line and its text without the marks in front.
 pub(super) fn marked(line: &str) -> (Kind, &str) {
-    let heading = line.trim_start_matches('#');
-    if heading.len() < line.len() && heading.starts_with(' ') {
+    let heading = line.strip_prefix('#').map(|rest| rest.trim_start_matches('#'));
+    if let Some(heading) = heading.filter(|heading| heading.starts_with(' ')) {
         return (Kind::Heading, heading.trim());
     }
     if let Some(bold) = line.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"))
@@ -137,4 +137,64 @@ fn languages_of_fences(prompt: &str) -> String {
     let fences = prompt.lines().map(str::trim).filter(|line| fence_mark(line).is_some());
     let names = fences.map(|line| line.trim_start_matches(['`', '~'])).filter(|name| name.len() <= 20);
     names.map(|name| format!("{name} ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The blocks of a prompt, each with the first letter of its kind in front.
+    fn read(prompt: &str) -> Vec<String> {
+        Reading::of(prompt)
+            .blocks
+            .iter()
+            .map(|block| format!("{:.1} {}", format!("{:?}", block.kind), block.text))
+            .collect()
+    }
+
+    #[test]
+    fn lines_that_belong_together_become_one_block() {
+        let [sixty, less] = [60, 59].map(|letters| format!("Say {}", "x".repeat(letters - 4)));
+        let (long, short) = (format!("{sixty}\nThen rest"), format!("{less}\nThen rest"));
+        let (joined, apart) = (format!("P {sixty} Then rest"), format!("P {less}"));
+        let cases: [(&str, &[&str]); 14] = [
+            ("Count the\nwords of it", &["P Count the words of it"]),
+            ("Buy me\n3 apples", &["P Buy me 3 apples"]),
+            ("Count it.\nthen rest", &["P Count it.", "P then rest"]),
+            ("Count it\nThen rest", &["P Count it", "P Then rest"]),
+            (&long, &[&joined]),
+            (&short, &[&apart, "P Then rest"]),
+            ("Count it\n\nthen rest", &["P Count it", "P then rest"]),
+            ("- a list\n  that goes on\n- more\nand its end", &["I a list that goes on", "I more", "P and its end"]),
+            ("# Tea\nand cake", &["H Tea", "P and cake"]),
+            ("Colors: red,green,blue\nCount them", &["P Colors: red,green,blue", "P Count them"]),
+            ("Count in\nthe text below:\nSo be it.", &["P Count in the text below", "M So be it."]),
+            ("Count the vowels\nText: abc\nand more", &["P Count the vowels", "M abc", "P and more"]),
+            ("Count\n```\nabc\n```\nand rest", &["P Count", "M abc", "P and rest"]),
+            ("", &[]),
+        ];
+        for (prompt, expected) in cases {
+            assert_eq!(read(prompt), expected, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn the_marks_in_front_of_a_line_say_what_it_is() {
+        let cases = [
+            ("## Rules", (Kind::Heading, "Rules")),
+            ("#1 in the charts", (Kind::Paragraph, "#1 in the charts")),
+            ("**Rules**", (Kind::Heading, "Rules")),
+            ("**Draw** a **logo**", (Kind::Paragraph, "**Draw** a **logo**")),
+            ("* sorted", (Kind::Item, "sorted")),
+            ("- [x] sorted", (Kind::Item, "sorted")),
+            ("-5 degrees", (Kind::Paragraph, "-5 degrees")),
+            ("1. sorted", (Kind::Item, "sorted")),
+            ("(12) sorted", (Kind::Item, "sorted")),
+            ("1.5 liters", (Kind::Paragraph, "1.5 liters")),
+            ("20250. sorted", (Kind::Paragraph, "20250. sorted")),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(marked(line), expected, "{line}");
+        }
+    }
 }

@@ -30,8 +30,7 @@ const MOST: usize = 8;
 pub(super) fn skills(reading: &Reading) -> Skills {
     let mut found: Vec<&'static Skill> = SKILLS.iter().filter(|skill| skill.is_named_in(&reading.words)).collect();
     // "Write" alone says writing; "write a script" and "write a haiku" have said more.
-    let composes = found.iter().all(|skill| skill.work < Work::General) && WRITE.is_named_in(&reading.words);
-    if composes && !found.iter().any(|skill| skill.work == Work::Editing) {
+    if found.iter().all(|skill| skill.work == Work::Data) && WRITE.is_named_in(&reading.words) {
         found.push(&WRITE);
     }
     let translates = found.iter().any(|skill| skill.label == "translation");

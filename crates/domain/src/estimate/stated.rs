@@ -48,7 +48,7 @@ pub(super) fn stated_price(sentence: &str) -> Option<i64> {
     let other = [" discount", " each ", " fee ", " fine ", " off ", " per ", " to "];
     let other = other.iter().any(|cue| after.starts_with(cue));
     let offered = !other && offered_before || offered_after.iter().any(|cue| after.starts_with(cue));
-    (offered && amount.cents.is_finite() && amount.cents <= HIGHEST).then_some(amount.cents.round() as i64)
+    (offered && amount.cents <= HIGHEST).then_some(amount.cents.round() as i64)
 }
 
 /// Whether the words end in an offer: "my budget", "I'd pay", "reward".
@@ -195,18 +195,19 @@ pub(super) fn stated_time(sentence: &str) -> Option<i64> {
     let text = searchable(sentence);
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty() && *word != ";").collect();
     let has = |list: &[&str]| words.iter().any(|word| list.contains(word));
+    let ours = !has(&OTHERS);
     words.iter().enumerate().find_map(|(at, word)| {
-        let labelled = matches!(*word, "deadline" | "turnaround" | "timeframe")
-            || *word == "limit" && at > 0 && words[at - 1] == "time";
         let from =
             words[at + 1..].iter().position(|word| !TIME_LINKS.contains(word)).map(|skipped| at + 1 + skipped)?;
         let (seconds, length) = duration(&words[from..])?;
         let ends = from + length == words.len();
+        let follows = |previous: &str| words[..at].ends_with(&[previous]);
         let set = match *word {
-            _ if labelled => true,
-            "within" => !has(&OTHERS) && (ends || at == 0 || has(&DELIVERY) || has(&ASKING)),
-            "in" => !has(&OTHERS) && has(&DELIVERY) || words[..at].ends_with(&["it"]) && ends && !has(&OTHERS),
-            "have" => at > 0 && words[at - 1] == "you" && !has(&OTHERS),
+            "deadline" | "turnaround" | "timeframe" => true,
+            "limit" => follows("time"),
+            "within" => ours && (ends || at == 0 || has(&DELIVERY) || has(&ASKING)),
+            "in" => ours && (has(&DELIVERY) || follows("it") && ends),
+            "have" => ours && follows("you"),
             _ => false,
         };
         set.then_some(seconds)
@@ -234,7 +235,7 @@ fn duration(words: &[&str]) -> Option<(i64, usize)> {
     let (number, rest) = word(0).split_at(word(0).len() - unit.len());
     let (unit, length) = if rest.is_empty() { (word(1), 2) } else { (rest.trim_start_matches('-'), 1) };
     let seconds = plain_number(number)? * unit_seconds(unit)? as f64;
-    (seconds > 0.0 && seconds < 1e9).then_some((seconds as i64, length))
+    (seconds > 0.0).then_some((seconds as i64, length))
 }
 
 fn unit_seconds(word: &str) -> Option<i64> {

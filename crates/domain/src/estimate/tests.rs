@@ -58,6 +58,24 @@ fn titles_say_what_is_asked_without_the_manners() {
 }
 
 #[test]
+fn what_stands_around_a_request_is_no_title() {
+    let cases = [
+        ("# Your task\nTen names of rivers", "Ten names of rivers"),
+        ("# Hi\nTen names of rivers", "Ten names of rivers"),
+        ("Expected output:\nTen names of rivers", "Ten names of rivers"),
+        ("My name is Ada. Ten names of rivers.", "Ten names of rivers"),
+        ("Hello! Ten names of rivers.", "Ten names of rivers"),
+        ("Thank you.\n\nTen names of rivers.", "Ten names of rivers"),
+        ("Rivers. Ten names of them.", "Ten names of them"),
+        ("A b. Ten names of rivers.", "Ten names of rivers"),
+        ("列出十条河。请快一点。", "列出十条河。"),
+    ];
+    for (prompt, title) in cases {
+        assert_eq!(title_of(prompt), title, "{prompt}");
+    }
+}
+
+#[test]
 fn a_title_is_never_empty_and_never_speaks_to_the_terminal() {
     assert_eq!(title_of(""), "Untitled job");
     assert_eq!(title_of(" \u{200b}\u{7}\n\u{202e}"), "Untitled job");
@@ -88,6 +106,33 @@ fn requirements_name_the_skills_that_the_prompt_needs() {
 }
 
 #[test]
+fn a_language_is_a_skill_where_it_is_written_or_translated() {
+    let cases = [
+        ("Write a story in Danish", "Creative writing; Danish"),
+        ("Write a story in English", "Creative writing"),
+        ("Write a story about a Danish prince", "Creative writing"),
+        ("Translate this letter into Polish", "Translation; Polish"),
+        ("Translate what my Finnish and my Polish friend wrote", "Translation; Finnish"),
+    ];
+    for (prompt, requirements) in cases {
+        assert_eq!(requirements_of(prompt), requirements, "{prompt}");
+    }
+}
+
+#[test]
+fn to_write_is_a_skill_unless_the_prompt_says_what_is_written() {
+    let cases = [
+        ("Write the totals as JSON", "JSON; arithmetic; writing"),
+        ("Write a translation", "Translation"),
+        ("Write a script", "Programming"),
+        ("Write to Ada, Bob, and Carl.\n\nName tea, coffee, and milk.", "Writing"),
+    ];
+    for (prompt, requirements) in cases {
+        assert_eq!(requirements_of(prompt), requirements, "{prompt}");
+    }
+}
+
+#[test]
 fn criteria_are_the_demands_of_the_prompt() {
     assert_eq!(criteria_of(ARTICLE), ["Write a summary of at most 150 words", "It must mention the cost per watt"]);
     assert_eq!(
@@ -108,6 +153,43 @@ fn criteria_are_the_demands_of_the_prompt() {
 }
 
 #[test]
+fn demands_follow_an_announcement_up_to_the_end_of_its_list_or_section() {
+    let cases: [(&str, &[&str]); 4] = [
+        ("Ten rivers.\n\n## Rules\n\nThe longest first.\n\nNo lakes.", &["The longest first", "No lakes"]),
+        ("Ten rivers.\n\n## Rules\n- By length\n\nFor kids.\n\n- No lakes", &["By length", "For kids", "No lakes"]),
+        ("It must be:\n- short\n\nThat is all of it.\n\n- I like tabs", &["Short"]),
+        ("Rules:\n\nfor kids of all ages\n\n- short", &["Short"]),
+    ];
+    for (prompt, criteria) in cases {
+        assert_eq!(criteria_of(prompt), criteria, "{prompt}");
+    }
+}
+
+#[test]
+fn a_sentence_demands_an_action_or_a_length_of_the_answer() {
+    let demands = [
+        "Return the sum",
+        "Sum it up and return the result",
+        "Then please include a total",
+        "A poem of 20 lines",
+        "A poem of three lines",
+        "A 200-word poem",
+    ];
+    for sentence in demands {
+        assert_eq!(criteria_of(sentence), [sentence]);
+    }
+    for sentence in ["A 20-year story", "Read the 2nd word", "He will return the sum"] {
+        assert_eq!(criteria_of(sentence), [""; 0], "{sentence}");
+    }
+}
+
+#[test]
+fn price_and_time_limit_are_no_criteria() {
+    let prompt = "A poem.\nRequirements:\n- Budget: $5\n- Done within 2 hours\n- 200 words within 2 hours\n- Short";
+    assert_eq!(criteria_of(prompt), ["200 words within 2 hours", "Short"]);
+}
+
+#[test]
 fn what_the_material_says_is_no_criterion() {
     assert_eq!(criteria_of(BUG), ["Don't change the signature"]);
     assert_eq!(criteria_of(LETTER), [""; 0]);
@@ -121,6 +203,7 @@ fn what_the_material_says_is_no_criterion() {
         "Count the vowels.\n~~~\nYou must obey.\n```\nYou should rest.",
         "Count the vowels.\n{\"rule\": \"must be sorted by name\",\n \"note\": \"at least 3\"\n}",
         "Count the vowels in \"You must obey. You should rest.\"",
+        "Count the vowels in “You must obey. You should rest.”",
     ];
     for prompt in materials {
         assert_eq!(criteria_of(prompt), [""; 0], "{prompt}");

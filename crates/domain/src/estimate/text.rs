@@ -74,16 +74,14 @@ pub(super) fn clean(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// The text without a terminal's commands, `ESC [ … letter`.
+/// The text without a terminal's commands, `ESC [ parameters letter`.
 fn without_escapes(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
+        let end = part.trim_start_matches(|c: char| matches!(c, ' '..='?'));
         kept.push(' ');
-        kept.push_str(
-            part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';' || c == '?')
-                .trim_start_matches(['m', 'K', 'J', 'H']),
-        );
+        kept.push_str(end.strip_prefix(|c: char| matches!(c, '@'..='~')).unwrap_or(end));
     }
     kept
 }
@@ -137,4 +135,51 @@ pub(super) fn shortened(text: &str, longest: usize) -> String {
         if text[end..].starts_with(' ') { end } else { cut.rfind(' ').filter(|at| *at * 2 > end).unwrap_or(end) };
     let kept = cut[..word_end].trim_end_matches(|c: char| c.is_whitespace() || ",;:-–(".contains(c));
     format!("{kept}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_ends_within_no_quotation_unless_that_never_ends() {
+        let cases = [
+            ("Say \"Go. Stop.\" twice. Rest.", &["Say \"Go. Stop.\" twice.", "Rest."][..]),
+            ("Say “Go. Stop.” twice. Rest.", &["Say “Go. Stop.” twice.", "Rest."]),
+            ("Ask Dr. Who, e.g. today. Rest.", &["Ask Dr. Who, e.g. today.", "Rest."]),
+            ("A \"One. Two. Three. Four. Five.", &["A \"One. Two. Three. Four.", "Five."]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(sentences(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_terminals_commands_and_the_marks_of_markdown_are_not_shown() {
+        let cases = [
+            ("\u{1b}[1;31mred\u{1b}[0m \u{1b}[?25lhidden\u{1b}[2J", "red hidden"),
+            ("*so* **bold** ~~old~~ `code` *.csv 2 * 3", "so bold old code *.csv 2 * 3"),
+            ("see [the page](http://a.example), [this](b)!", "see the page, this!"),
+            ("a](b and [c](d", "a](b and [c](d"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_behind_a_word_where_that_leaves_more_than_half() {
+        let cases = [
+            ("fits as it is", "fits as it is"),
+            ("abcdef ghijklmno", "abcdef ghijk…"),
+            ("abcdef, ghijklmno", "abcdef…"),
+            ("abcdef ghijk mno", "abcdef ghijk…"),
+            ("abcdefghijklmnop", "abcdefghijkl…"),
+            ("ab cdefghijklmno", "ab cdefghijk…"),
+            ("abcdefg hijklmno", "abcdefg…"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shortened(text, 13), expected, "{text}");
+        }
+    }
 }

@@ -9,7 +9,7 @@
 //! several in the description. Weights and counts are integers, so sums never drift as jobs come
 //! and go.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -194,14 +194,16 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
 
     /// The `k` best of the matched slots, in order. The heap keeps the worst of them on top.
     fn top(&self, scores: &[f64], matched: &[u32], k: usize, skip: &impl Fn(&Id) -> bool) -> Vec<Ranked<Id>> {
-        let mut heap: BinaryHeap<Candidate<'_, Id>> = BinaryHeap::new();
+        let mut heap = BinaryHeap::new();
         if k == 0 {
             return Vec::new();
         }
         for slot in matched {
-            let candidate = Candidate { score: scores[*slot as usize], job: self.job(*slot) };
+            let job = self.job(*slot);
+            // The better, the smaller. Scores are positive, and positive floats stand in the order of their bits.
+            let candidate = (Reverse(scores[*slot as usize].to_bits()), job.queued_at_micros, &job.id);
             let full = heap.len() >= k;
-            if full && heap.peek().is_some_and(|worst| candidate >= *worst) || skip(&candidate.job.id) {
+            if full && heap.peek().is_some_and(|worst| candidate >= *worst) || skip(&job.id) {
                 continue;
             }
             if full {
@@ -210,7 +212,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             heap.push(candidate);
         }
         let sorted = heap.into_sorted_vec().into_iter();
-        sorted.map(|candidate| Ranked { id: candidate.job.id.clone(), score: candidate.score }).collect()
+        sorted.map(|(Reverse(bits), _, id)| Ranked { id: id.clone(), score: f64::from_bits(bits) }).collect()
     }
 
     fn job(&self, slot: u32) -> &Job<Id> {
@@ -291,34 +293,6 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         }
     }
 }
-
-/// A matched job; the better it is, the smaller, so that the heap's top is the worst.
-struct Candidate<'a, Id> {
-    score: f64,
-    job: &'a Job<Id>,
-}
-
-impl<Id: Ord> Ord for Candidate<'_, Id> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_score = other.score.total_cmp(&self.score);
-        let by_age = self.job.queued_at_micros.cmp(&other.job.queued_at_micros);
-        by_score.then(by_age).then_with(|| self.job.id.cmp(&other.job.id))
-    }
-}
-
-impl<Id: Ord> PartialOrd for Candidate<'_, Id> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<Id: Ord> PartialEq for Candidate<'_, Id> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<Id: Ord> Eq for Candidate<'_, Id> {}
 
 /// How often each term stands in a job, each field by its weight.
 fn weighted_counts(text: &Text<'_>) -> BTreeMap<String, u32> {

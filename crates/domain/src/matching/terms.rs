@@ -9,6 +9,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// Words longer than this many bytes are hashes, keys or encoded files, not words.
 const LONGEST_TERM_BYTES: usize = 64;
+/// Longer runs that end like `node.js` are addresses and paths, not names.
+const LONGEST_NAME_BYTES: usize = 24;
 
 /// The terms of a text in the order of their appearance, repetitions included.
 pub fn terms(text: &str) -> Vec<String> {
@@ -50,7 +52,7 @@ fn technical_name(chunk: &str) -> Option<String> {
     // Quotes, brackets and the sentence's punctuation around the name, a leading dot kept for `.net`.
     let chunk = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '.');
     let chunk = chunk.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '+' && c != '#');
-    if chunk.len() < 2 || chunk.len() > 24 || !chunk.is_ascii() {
+    if chunk.len() > LONGEST_NAME_BYTES {
         return None;
     }
     let name = chunk.to_ascii_lowercase();
@@ -58,8 +60,8 @@ fn technical_name(chunk: &str) -> Option<String> {
 }
 
 fn is_technical(name: &str) -> bool {
-    let letters = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic());
-    let alphanumeric = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let letters = |text: &str| text.bytes().all(|b| b.is_ascii_alphabetic());
+    let alphanumeric = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric());
     if WHOLE.contains(&name) {
         return true;
     }
@@ -136,6 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn what_only_looks_like_a_technical_name_is_words() {
+        let cases = [
+            ("count++ 3# .++ ++ # .", &["count", "3"][..]),
+            (".gitignore .a-b .5", &["gitignor", "b", "5"]),
+            ("node.jsx 日本.js a/c.js", &["node", "jsx", "日", "本", "js", "js"]),
+            ("abcdefghijklmnopqrst1.net", &["abcdefghijklmnopqrst1", "net"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(terms(text), expected, "{text}");
+        }
+        assert_eq!(terms("abcdefghijklmnopqrst.net"), ["abcdefghijklmnopqrst.net"], "one letter less is a name");
+    }
+
+    #[test]
     fn other_scripts_are_words_too() {
         assert_eq!(terms("Übersetzung ins Englische"), ["übersetzung", "in", "englisch"]);
         assert_eq!(terms("Привет МИР"), ["привет", "мир"]);
@@ -145,5 +161,7 @@ mod tests {
     #[test]
     fn encoded_noise_is_left_out() {
         assert_eq!(terms(&format!("key {} end", "Ab1".repeat(100))), ["key", "end"]);
+        let longest = "1".repeat(LONGEST_TERM_BYTES);
+        assert_eq!(terms(&format!("{longest} {longest}1")), [longest]);
     }
 }

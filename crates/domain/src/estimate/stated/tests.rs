@@ -1,5 +1,6 @@
 //! Offers and deadlines as people word them, and the amounts and durations that only look like them.
 
+use super::plain_number;
 use crate::estimate::estimate;
 
 fn stated_price(prompt: &str) -> Option<i64> {
@@ -25,11 +26,26 @@ fn a_price_that_the_prompt_offers_is_taken() {
         ("Count to 3. Offering $10-15.", 1500),
         ("Count to 3. We will pay you $5 to $8.", 800),
         ("Count to 3. I pay $5.", 500),
+        ("Count to 3. This job pays $5.", 500),
+        ("Count to 3. My price is $5.", 500),
+        ("Count to 3. I can offer $5.", 500),
+        ("Count to 3. Payment: $5.", 500),
+        ("Count to 3. $4 USD for this job.", 400),
+        ("Count to 3. Budget: USD 15.", 1500),
+        ("Count to 3. Budget: 15usd.", 1500),
     ];
     for (prompt, cents) in offers {
         assert_eq!(stated_price(prompt), Some(cents), "{prompt}");
     }
     assert_eq!(estimate("Count to 3. I'd pay 50 cents.").price_cents, 100);
+}
+
+#[test]
+fn a_number_that_may_mean_something_else_is_no_amount() {
+    assert_eq!(plain_number("1,234,567.5"), Some(1_234_567.5));
+    for other in [".5", "5e3", "inf", "-5", "+5", "7,50", "12,3456", "1.2.3", "1234567890123", ""] {
+        assert_eq!(plain_number(other), None, "{other}");
+    }
 }
 
 #[test]
@@ -68,6 +84,11 @@ fn a_time_limit_that_the_prompt_sets_is_taken() {
         ("Count to 3. It has to be finished in half an hour.", 1800),
         ("Count to 3. Needed within a day!", 86_400),
         ("Count to 3. Deliver within three hours.", 10_800),
+        ("Count to 3. Deliver within 90 seconds.", 90),
+        ("Within two hours count to 3.", 7200),
+        ("Deliver within 2 hours a count to 3.", 7200),
+        ("Please count within 2 hours up to 3.", 7200),
+        ("Count to 3. I want it in 2 hours.", 7200),
     ];
     for (prompt, seconds) in limits {
         assert_eq!(stated_time(prompt), Some(seconds), "{prompt}");
@@ -88,6 +109,18 @@ fn durations_in_the_data_are_no_time_limit() {
         "Write a story about 24 hours in Rome.",
         "Please plan a workout I can do in 30 minutes.",
         "List the lakes reachable within 2 hours.",
+        "List the towns within 2 hours of Rome.",
+        "Limit of 2 hours? Explain that sign.",
+        "Name the films whose age limit is 2 days.",
+        "Name a film. Its running time is 90 minutes.",
+        "Explain how to get it in 2 hours.",
+        "They have 2 hours. Name a film.",
+        "You have 2 hours before the train leaves. Name a film.",
+        "Deliver within half the time.",
+        "Deliver within half a mile.",
+        "Deliver within our lunch hour.",
+        "Deliver within the first lunch hour.",
+        "Deliver within 0 minutes.",
         "Translate this.\n```\nDone within 3 days, please.\n```",
         "Sort the mail below.\n\nHi team,\nPlease answer within 2 hours.",
     ];
