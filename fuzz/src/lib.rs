@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{Debug, Display, Write as _};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
@@ -23,8 +24,9 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// Every function, by the name of its target, which is also the folder of its seeds.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("bodies", bodies),
+    ("counts", counts),
     ("head", head),
     ("idempotency", idempotency),
     ("json", json),
@@ -325,6 +327,13 @@ fn key(text: &str) {
         let bent = String::from_utf8(bent).expect("ASCII");
         assert_eq!(apikey::id_of(&bent), None, "letter {at}");
     }
+}
+
+/// Whatever other nodes tell of what they counted refuses nobody for more than two minutes.
+pub fn counts(data: &[u8]) {
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    assert!(!decode::counts_lock_out(&String::from_utf8_lossy(data), address, now), "somebody is locked out");
 }
 
 /// A query that is read is within its bounds, and reads the same when it is written out again.

@@ -1,15 +1,21 @@
-//! What clients send, read by the very code that reads it for the routes, and forgotten.
+//! What clients and other nodes send, read by the very code that reads it for the routes, and forgotten.
 //!
 //! The server itself has no use for this. It is where a test or a fuzzer can hand in anything at all.
 
+use std::net::IpAddr;
+
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Request, Uri};
+
+use clawrk_domain::Timestamp;
+use futures_util::FutureExt;
 
 use crate::api::jobs::{NoBody, ReviewBody, RunBody, StatusQuery};
 use crate::api::work::{ClaimBody, FailBody, PullBody, SubmitBody};
 use crate::api::{agents, keys};
 use crate::edge::{Ends, Head, Step};
 use crate::input::{self, Once, PageQuery, Query, Take};
+use crate::rates::{Counted, Rates};
 use crate::{Error, json};
 
 /// The strict pass over a body's JSON alone; an empty body is none.
@@ -62,6 +68,15 @@ pub fn page(uri: &Uri) -> Result<PageQuery, Error> {
 /// The query of the list of one's jobs.
 pub fn status_query(uri: &Uri) -> Result<(), Error> {
     Query::<StatusQuery>::of(uri).map(|_| ())
+}
+
+/// Whether an address is refused two minutes after this node heard these texts, a line each, from others on its database.
+pub fn counts_lock_out(texts: &str, address: IpAddr, heard_at: Timestamp) -> bool {
+    let rates = Rates::new(600, true);
+    texts.lines().for_each(|text| rates.hear(text, heard_at));
+    let later = heard_at.plus_seconds(120);
+    let mut all = [Counted::Page, Counted::Stranger, Counted::WrongKey].into_iter();
+    all.any(|what| !matches!(rates.address(what, address, later).now_or_never(), Some(Ok(_))))
 }
 
 /// A request's head, read as it comes from a connection.
