@@ -7,7 +7,7 @@
 //! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
 //! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
 //!
-//! Locks are taken in one order: key, user, agent, jobs by id, wallets by user; a pull's candidates are never waited for.
+//! Locks are taken in one order: key, agent, user, jobs by id, wallets by user; a pull's candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
 
 use std::collections::btree_map::Entry;
