@@ -93,6 +93,26 @@ async fn an_acceptance_at_the_end_of_the_hold_wins_or_the_end_does() {
     assert!(won > 0 && lost > 0, "there was no race: {won} won, {lost} lost");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_waits_gets_a_job_that_was_in_other_hands_and_is_put_back() {
+    let Some(exchange) = Exchange::postgres().await else { return };
+    let server = exchange.serve();
+    let load = Load::new(&exchange);
+    load.at([&server]);
+    let job = load.quiet_sender().post().await.unwrap();
+    let database = connect(exchange.database_url()).await.unwrap();
+    database.batch_execute(&format!("BEGIN; SELECT 1 FROM jobs WHERE id = '{job}' FOR UPDATE")).await.unwrap();
+    let began = Instant::now();
+    let mut agent = load.quiet_agent();
+    let put_back = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        database.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (pulled, ()) = join(agent.pull(json!({"wait_seconds": 20})), put_back).await;
+    assert_eq!(pulled, Some(job));
+    assert!((Duration::from_millis(500)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
 /// Holds and review windows of a second.
 fn hurried(exchange: Exchange) -> Exchange {
     exchange.with("CLAWRK_HOLD_SECONDS", "1").with("CLAWRK_REVIEW_WINDOW_SECONDS", "1")
@@ -120,15 +140,17 @@ async fn prepare(load: &Load) -> Vec<String> {
     jobs
 }
 
-/// The jobs are handed in, for nobody to review, and the agents hold others, which they never accept.
+/// The agents hold jobs, which they never accept, and the jobs are handed in, for nobody to review.
 async fn come_due(load: &Load, jobs: &[String], thinkers: &[String]) {
-    let hand_in = join_all(jobs.iter().map(async |job| {
-        load.quiet_agent().act(job, "submit", json!({"output_text": "ten"})).await.unwrap();
-    }));
-    let hold = join_all(thinkers.iter().map(async |agent| {
+    join_all(thinkers.iter().map(async |agent| {
         load.quiet_agent().pull(json!({"agent_id": agent, "wait_seconds": 1})).await;
-    }));
-    join(hand_in, hold).await;
+    }))
+    .await;
+    // Last, since a pull may have to wait, and whoever comes next wants to be there before the window is over.
+    join_all(jobs.iter().map(async |job| {
+        load.quiet_agent().act(job, "submit", json!({"output_text": "ten"})).await.unwrap();
+    }))
+    .await;
 }
 
 /// Stops the first runner that would pass one of the jobs, and kills its node as it waits; the name of the node.

@@ -1,5 +1,7 @@
 //! Jobs from the agent's side: pull or claim, accept or reject, submit or fail.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use clawrk_domain::{Action, AgentId, Answer, Scope, limits};
@@ -16,6 +18,9 @@ use crate::auth::Caller;
 use crate::input::{Input, Named, Take};
 use crate::reply::Reply;
 use crate::{App, Error};
+
+/// For how long a job that another pull has in hand is left alone.
+const IN_OTHER_HANDS: Duration = Duration::from_millis(100);
 
 /// What an agent looks for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,7 +75,7 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
     limits::within("wait_seconds", wait, &(0..=30))?;
     let agent = own(&app, caller, input.body.agent_id.as_deref()).await?;
     let render = job_reply(StatusCode::OK, caller.user, &app);
-    let end = Instant::now() + std::time::Duration::from_secs(wait.unsigned_abs());
+    let end = Instant::now() + Duration::from_secs(wait.unsigned_abs());
     let mut arrivals = app.market.watch();
     loop {
         arrivals.borrow_and_update();
@@ -87,11 +92,15 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
 }
 
 /// Waits until a job is open to the agent here, or the time is over. All who wait hear of each job that comes, and most
-/// are too late for it: they need not ask the store.
+/// are too late for it: they need not ask the store. A job that is still open after a pull was in other hands; it may
+/// be put back without a word, so that is tried again soon.
 async fn wait_for_a_job(app: &App, agent: AgentId, arrivals: &mut Receiver<u64>, end: Instant) {
+    let passed_over = app.market.has_open(agent, app.store.clock().now());
+    let again = passed_over.then(|| Instant::now() + IN_OTHER_HANDS);
     loop {
         let now = app.store.clock().now();
         let opening = app.market.next_opening(agent, now).map(|time| Instant::now() + (time - now));
+        let opening = opening.into_iter().chain(again).min();
         let opens = opening.is_some_and(|time| time <= end);
         tokio::select! {
             _ = arrivals.changed() => {}
