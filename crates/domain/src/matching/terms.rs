@@ -29,9 +29,8 @@ pub fn terms(text: &str) -> Vec<String> {
 /// A dot without a blank behind it does not make one word of two; in a number it does.
 fn parts(word: &str) -> impl Iterator<Item = &str> {
     let dotted = word.contains('.') && word.contains(char::is_alphabetic);
-    let separator = if dotted { '.' } else { '\0' };
     // What is left of "e.g." are single letters, which are no words.
-    word.split(separator).filter(move |part| !dotted || part.chars().nth(1).is_some())
+    word.split(move |c| dotted && c == '.').filter(move |part| !dotted || part.chars().nth(1).is_some())
 }
 
 /// The term of one word, or none where the word says nothing.
