@@ -5,6 +5,7 @@
 
 mod connections;
 mod head;
+mod rest;
 mod wire;
 
 use std::convert::Infallible;
@@ -115,16 +116,20 @@ fn answer(
     let has_host = request.version() == Version::HTTP_10 || request.headers().contains_key(header::HOST);
     let refusal = if has_host { None } else { Some(talk.refusal()) };
     // After chunks, as after a refused head, the wire does not know where the next request would begin.
-    let is_last = refusal.is_some() || request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut is_last = refusal.is_some() || request.headers().contains_key(header::TRANSFER_ENCODING);
     request.extensions_mut().insert(ConnectInfo(peer));
     async move {
+        let (request, rest) = rest::lend(request);
         let mut response = match refusal {
             Some(refusal) => envelope::of_refusal(&app, peer.ip(), Error::from(refusal)).await,
-            None => match router.call(request.map(Body::new)).await {
+            None => match router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
         };
+        if let Some(rest) = rest.filter(|_| !is_last) {
+            is_last = !rest.taken_off().await;
+        }
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -477,6 +477,44 @@ async fn an_answer_arrives_although_the_body_was_not_read() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_read_loses_no_request_behind_it() {
+    on_server(unhurried(), async |server| {
+        let ada = server.app.user("ada", 0).await;
+        let large = " ".repeat(200_000);
+        for (path, key, body, status, goes_on) in [
+            ("/api/agents", "", "{}", 401, true),
+            ("/api/nowhere", &*ada.key, "{}", 404, true),
+            ("/api/whoami", &*ada.key, "{}", 200, true),
+            ("/api/agents", "", &*large, 401, false),
+            ("/api/whoami", &*ada.key, &*large, 200, false),
+        ] {
+            let mut client = server.connect().await;
+            let length = body.len();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\r\n"
+            );
+            // As many clients do: the body follows its head.
+            client.send(head).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            client.send(body.to_owned()).await;
+            let answer = client.answer().await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+            assert_eq!(answer.contains("connection: close\r\n"), !goes_on, "{path}, {length} bytes: {answer}");
+            if goes_on {
+                client.send(HEALTH).await;
+                assert!(client.answer().await.starts_with("HTTP/1.1 200 "), "{path}: the next one is lost");
+            }
+        }
+        // Whoever waits to be asked for its body is told at once that nobody wants it.
+        let mut client = server.connect().await;
+        client.send("POST /api/agents HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("connection: close\r\n"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn there_are_no_more_connections_than_there_may_be() {
     on_server(Limits { connections: Some(3), ..unhurried() }, async |server| {
         let mut open = Vec::new();
