@@ -114,7 +114,11 @@ pub(super) async fn restore(args: &RestoreArgs, out: &Output) -> Result<(), Fail
         "stop every server, then pg_restore --clean --if-exists --single-transaction \
          --dbname=postgres://USER@HOST/DATABASE FILE",
     )?;
-    if let Err(error) = std::fs::File::open(&args.file) {
+    // Opening a pipe would wait for somebody who writes to it; what is no file is refused when the backup is read.
+    let is_file = std::fs::metadata(&args.file).map(|found| found.is_file());
+    if let Err(error) =
+        is_file.and_then(|is_file| if is_file { std::fs::File::open(&args.file).map(drop) } else { Ok(()) })
+    {
         return Err(Failure::failed("file", format!("Cannot read {}: {error}", args.file.display())));
     }
     let _claim = open::claim(&config).map_err(|error| match error {

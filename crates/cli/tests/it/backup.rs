@@ -16,6 +16,16 @@ const BACKUPS: usize = 3;
 /// Requests that are done between two backups.
 const BETWEEN: usize = 60;
 
+#[test]
+fn a_restore_does_not_wait_for_somebody_to_write_to_a_pipe() {
+    let exchange = Exchange::sqlite();
+    let pipe = beside(&exchange, "pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let output = exchange.command(["admin", "restore", pipe.to_str().unwrap(), "--force"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("A file is needed"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_holds_all_that_was_acknowledged_before_it() {
     let exchange = Exchange::sqlite();
