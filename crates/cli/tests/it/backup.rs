@@ -18,8 +18,8 @@ const BETWEEN: usize = 60;
 
 #[test]
 fn a_restore_does_not_wait_for_somebody_to_write_to_a_pipe() {
-    let exchange = Exchange::sqlite();
-    let pipe = beside(&exchange, "pipe");
+    let (exchange, folder) = (Exchange::sqlite(), tempfile::tempdir().unwrap());
+    let pipe = folder.path().join("a.db");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let output = exchange.command(["admin", "restore", pipe.to_str().unwrap(), "--force"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
