@@ -9,14 +9,14 @@ use tokio_postgres::Notification;
 use super::Node;
 use crate::StoreError;
 
-const CHANNEL: &str = "clawrk_nodes";
-const TELL: &str = "SELECT pg_notify('clawrk_nodes', told) FROM unnest($1::text[]) AS told";
+pub(super) const CHANNEL: &str = "clawrk_nodes";
+const TELL: &str = "SELECT pg_notify($1, told) FROM unnest($2::text[]) AS told";
 
 /// Tells all nodes.
 pub(super) async fn tell(node: &Node, texts: &[String]) -> Result<(), StoreError> {
     let told = async |client: &deadpool_postgres::Object| {
         let statement = client.prepare_cached(TELL).await?;
-        client.execute(&statement, &[&texts]).await?;
+        client.execute(&statement, &[&CHANNEL, &texts]).await?;
         Ok(())
     };
     node.reading(told).await

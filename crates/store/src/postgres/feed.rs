@@ -31,6 +31,8 @@ use crate::hot::Known;
 use crate::tx::News;
 use crate::{Observer, StoreError, row, sql};
 
+/// Where it is announced that something was committed.
+const CHANNEL: &str = "clawrk_jobs";
 const COALESCE: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
 /// For how long a look is waited for.
@@ -86,7 +88,7 @@ pub(super) async fn announce(node: Arc<Node>) {
 
 async fn notify(node: &Node) -> Result<(), StoreError> {
     let client = node.readers.get().await.map_err(unreachable)?;
-    Ok(client.batch_execute("NOTIFY clawrk_jobs").await?)
+    Ok(client.batch_execute(&format!("NOTIFY {CHANNEL}")).await?)
 }
 
 /// Listens for the other nodes, again whenever the connection is lost.
@@ -106,7 +108,8 @@ pub(super) async fn listen(node: Arc<Node>) {
 async fn hear(node: &Node, listening: &mut bool) -> Result<(), tokio_postgres::Error> {
     let (client, mut connection) = node.config.connect(NoTls).await?;
     let mut messages = stream::poll_fn(|context| connection.poll_message(context));
-    let mut listen = pin!(client.batch_execute("LISTEN clawrk_jobs; LISTEN clawrk_nodes"));
+    let channels = format!("LISTEN {CHANNEL}; LISTEN {}", broadcast::CHANNEL);
+    let mut listen = pin!(client.batch_execute(&channels));
     loop {
         tokio::select! {
             done = &mut listen, if !*listening => {

@@ -153,7 +153,7 @@ impl Drop for PostgresTx<'_> {
     }
 }
 
-/// Statements as the server is to have them: those that stand together go as one, which costs the server about half.
+/// Statements as the server is to have them: those that stand together go as one, which costs it less.
 ///
 /// Within one, none sees what another has done, and a row is touched once. So what finds its row stands neither with
 /// itself nor behind what adds to its table; for the rest, the statements of a change touch different rows.
