@@ -6,6 +6,7 @@ use clawrk_domain::Policy;
 use clawrk_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::board::Shown;
 use crate::auth::UsedKeys;
 use crate::edge::Limits;
 use crate::exchange::Exchange;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub exchange: Exchange,
     /// The open jobs.
     pub market: Arc<Market>,
+    /// What the board has shown of them lately.
+    pub(crate) shown: Shown,
     /// The key to what is sealed.
     pub vault: Vault,
     /// The numbers of the rules.
@@ -59,6 +62,7 @@ impl App {
             exchange: Exchange::new(store.clone(), vault.clone()),
             store,
             market,
+            shown: Shown::default(),
             vault,
             policy,
             structurer,

@@ -1,13 +1,15 @@
-//! The open jobs in memory: what pull chooses from. Fed by the store, never the truth: the store
+//! The open jobs in memory: what pull chooses from and the board shows. Fed by the store, never the truth: the store
 //! decides who holds a job, and a candidate that is gone costs one more look.
 //!
 //! Changes may come out of order, so each job's version decides: an older one never undoes a later one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 use clawrk_domain::matching::{Index, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
+use clawrk_store::Place;
 use tokio::sync::watch;
 
 /// The open jobs of one node.
@@ -20,6 +22,8 @@ pub struct Market {
 struct Open {
     index: Index<JobId>,
     jobs: HashMap<JobId, OpenJob>,
+    /// In the order of the board, the newest last.
+    places: BTreeSet<Place>,
 }
 
 /// What the rules need to know of an open job, and no more: there may be a million.
@@ -38,6 +42,7 @@ impl Market {
     /// A job changed: it enters, stays or leaves.
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
+        let place = Place { time: job.created_at, job: job.id };
         {
             let mut open = self.open.write().expect("nothing panics while it is held");
             if open.jobs.get(&job.id).is_some_and(|known| known.version > job.version) {
@@ -52,8 +57,10 @@ impl Market {
                 };
                 open.index.insert(job.id, &text, job.created_at.micros());
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
+                open.places.insert(place);
             } else if open.jobs.remove(&job.id).is_some() {
                 open.index.remove(&job.id);
+                open.places.remove(&place);
             }
         }
         if queued {
@@ -76,6 +83,13 @@ impl Market {
                 || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
         };
         open.index.best(personality, count, skip).into_iter().map(|ranked| ranked.id).collect()
+    }
+
+    /// The places of up to `count` open jobs, newest first, from behind a place on.
+    pub fn newest(&self, after: Option<Place>, count: usize) -> Vec<Place> {
+        let open = self.open.read().expect("nothing panics while it is held");
+        let before = after.map_or(Bound::Unbounded, Bound::Excluded);
+        open.places.range((Bound::Unbounded, before)).rev().take(count).copied().collect()
     }
 
     /// Whether any job is open to the agent.

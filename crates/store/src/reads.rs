@@ -27,7 +27,7 @@ pub enum JobList {
 }
 
 /// A place in a list of jobs: the time it is ordered by, and the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The time that the list is ordered by.
     pub time: Timestamp,

@@ -1,10 +1,14 @@
 //! The board: the open jobs, for everybody.
 
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
 use axum::extract::State;
 use axum::response::Response;
 use clawrk_domain::{Job, JobId, Timestamp};
-use clawrk_store::{JobList, Place};
+use clawrk_store::{Place, Store, StoreError};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::ErrorBody;
@@ -52,12 +56,61 @@ impl From<&Job> for BoardJob {
     responses((status = 200, body = Vec<BoardJob>), (status = 400, body = ErrorBody)))]
 pub async fn index(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Response, Error> {
     let limit = page.limit()?.unwrap_or(DEFAULT_LIMIT);
-    let mut places = app.store.job_places(JobList::Queued, page.after::<Place>()?, limit + 1).await?;
+    let count = usize::try_from(limit + 1).expect("a limit is at most 200");
+    let mut places = app.market.newest(page.after::<Place>()?, count);
     let next = list::cut(&mut places, Some(limit)).map(|place| ("/api/board", limit, place.to_string()));
     let ids: Vec<JobId> = places.iter().map(|place| place.job).collect();
-    let jobs = app.store.jobs(&ids).await?;
-    // One may have been taken since the list was read.
-    let open = jobs.iter().filter(|job| job.state == clawrk_domain::State::Queued);
-    let jobs: Vec<BoardJob> = open.map(BoardJob::from).collect();
-    Ok(list::page_of(&jobs, next))
+    let bodies = app.shown.bodies(&ids, &app.store).await?;
+    Ok(list::page_of(&bodies.iter().map(|body| &**body).collect::<Vec<&RawValue>>(), next))
+}
+
+/// Jobs as the board shows them, kept because none of it ever changes: whoever looks at the newest jobs, as most do,
+/// needs no database. Which of them are open is the market's to say.
+#[derive(Default)]
+pub(crate) struct Shown(RwLock<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    bodies: HashMap<JobId, Arc<RawValue>>,
+    bytes: usize,
+}
+
+impl Shown {
+    /// Bytes of JSON, at most; beyond it all are let go.
+    const MOST: usize = 8 << 20;
+
+    async fn bodies(&self, ids: &[JobId], store: &Store) -> Result<Vec<Arc<RawValue>>, StoreError> {
+        let mut found: Vec<Option<Arc<RawValue>>> = {
+            let kept = self.0.read().expect("nothing panics while it is held");
+            ids.iter().map(|id| kept.bodies.get(id).cloned()).collect()
+        };
+        let missing: Vec<JobId> =
+            ids.iter().zip(&found).filter(|(_, body)| body.is_none()).map(|(id, _)| *id).collect();
+        if !missing.is_empty() {
+            let read: HashMap<JobId, Arc<RawValue>> =
+                store.jobs(&missing).await?.iter().map(|job| (job.id, raw(&BoardJob::from(job)))).collect();
+            for (id, body) in ids.iter().zip(&mut found) {
+                *body = body.take().or_else(|| read.get(id).cloned());
+            }
+            self.keep(read);
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn keep(&self, bodies: HashMap<JobId, Arc<RawValue>>) {
+        let mut kept = self.0.write().expect("nothing panics while it is held");
+        for (id, body) in bodies {
+            let bytes = body.get().len();
+            if kept.bytes + bytes > Self::MOST {
+                *kept = Kept::default();
+            }
+            if kept.bodies.insert(id, body).is_none() {
+                kept.bytes += bytes;
+            }
+        }
+    }
+}
+
+fn raw(job: &BoardJob) -> Arc<RawValue> {
+    Arc::from(serde_json::value::to_raw_value(job).expect("our own bodies are JSON"))
 }
