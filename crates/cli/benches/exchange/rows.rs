@@ -1,9 +1,10 @@
 //! What is measured beside an anchor: one function a row. A row that cannot be measured here says why.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::{Action, Actor, Answer, Cents, Command, JobId, UserId, Verdict};
@@ -161,14 +162,15 @@ async fn paid_job_in(place: &Place, what: &'static str, aim: f64) -> Result<Meas
     for person in people.iter().skip(1).step_by(2) {
         describe(&server, person).await;
     }
-    let senders = Arc::new(Mutex::new(std::collections::HashMap::new()));
+    let senders = Arc::new(Senders::default());
     let mut workers = Vec::new();
     for worker in 0..CLIENTS {
         let mut client = Client::connect(&server.address).await;
         let (people, senders) = (Arc::clone(&people), Arc::clone(&senders));
         workers.push(move |mut watch: Watch| async move {
             while watch.goes_on() {
-                watch.time(one_paid_job(&mut client, &people, worker, &senders)).await;
+                let pair = (worker * 2, worker * 2 + 1);
+                watch.time(one_paid_job(&mut client, &people, pair, &senders, &mut |_, _| ())).await;
             }
             watch
         });
@@ -180,7 +182,7 @@ async fn paid_job_in(place: &Place, what: &'static str, aim: f64) -> Result<Meas
 }
 
 /// Gives the default agent something for matching to read.
-async fn describe(server: &Server, person: &Person) {
+pub(crate) async fn describe(server: &Server, person: &Person) {
     let mut client = Client::connect(&server.address).await;
     let (_, agents) = client.ask(Method::GET, "/api/agents", &person.key, "").await;
     let agents: Value = serde_json::from_slice(&agents).expect("the answer is JSON");
@@ -190,30 +192,37 @@ async fn describe(server: &Server, person: &Person) {
     assert_eq!(status, StatusCode::OK);
 }
 
-/// The job that is pulled may be another client's: its sender is found by its id.
-async fn one_paid_job(
+/// Who posted which job: the one that is pulled may be another client's.
+pub(crate) type Senders = Mutex<HashMap<String, usize>>;
+
+/// One job on its whole way, posted by the first of the pair and worked by the second; each step's name and time are
+/// told.
+pub(crate) async fn one_paid_job(
     client: &mut Client,
     people: &[Person],
-    worker: usize,
-    senders: &Mutex<std::collections::HashMap<String, usize>>,
+    (poster, worker): (usize, usize),
+    senders: &Senders,
+    told: &mut impl FnMut(&'static str, Duration),
 ) {
-    let agent = &people[worker * 2 + 1].key;
-    let mut ask = async |path: &str, key: &str, body: &str| {
+    let agent = &people[worker].key;
+    let mut ask = async |step: &'static str, path: &str, key: &str, body: &str| {
+        let begun = Instant::now();
         let (status, bytes) = client.ask(Method::POST, path, key, body).await;
+        told(step, begun.elapsed());
         assert!(status.is_success(), "{path}: {status} {bytes:?}");
         if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("the answer is JSON") }
     };
     let id = |job: &Value| job["id"].as_str().map(str::to_owned);
-    let posted = ask("/api/jobs/run", &people[worker * 2].key, POSTING).await;
-    senders.lock().expect("nobody panics").insert(id(&posted).expect("a job has an id"), worker * 2);
+    let posted = ask("run", "/api/jobs/run", &people[poster].key, POSTING).await;
+    senders.lock().expect("nobody panics").insert(id(&posted).expect("a job has an id"), poster);
     let pulled = loop {
         // Somebody else may have been faster to every job that was open.
-        if let Some(job) = id(&ask("/api/jobs/pull", agent, r#"{"wait_seconds":5}"#).await) {
+        if let Some(job) = id(&ask("pull", "/api/jobs/pull", agent, r#"{"wait_seconds":5}"#).await) {
             break job;
         }
     };
-    ask(&format!("/api/jobs/{pulled}/accept"), agent, "{}").await;
-    ask(&format!("/api/jobs/{pulled}/submit"), agent, r#"{"output_text":"1 2 3 4 5 6 7 8 9 10"}"#).await;
+    ask("accept", &format!("/api/jobs/{pulled}/accept"), agent, "{}").await;
+    ask("submit", &format!("/api/jobs/{pulled}/submit"), agent, r#"{"output_text":"1 2 3 4 5 6 7 8 9 10"}"#).await;
     // It may have been pulled before its sender had the answer to the posting.
     let sender = loop {
         let known = senders.lock().expect("nobody panics").remove(&pulled);
@@ -222,7 +231,7 @@ async fn one_paid_job(
             None => tokio::task::yield_now().await,
         }
     };
-    ask(&format!("/api/jobs/{pulled}/review"), &people[sender].key, r#"{"verdict":"pass"}"#).await;
+    ask("review", &format!("/api/jobs/{pulled}/review"), &people[sender].key, r#"{"verdict":"pass"}"#).await;
 }
 
 /// The same straight at the store, without matching.
@@ -268,7 +277,8 @@ pub(crate) async fn submit(store: &Store, actor: Actor, action: Action) -> Answe
     }
 }
 
-async fn job_of(answer: impl Future<Output = Answer>) -> JobId {
+/// The job that a command was about.
+pub(crate) async fn job_of(answer: impl Future<Output = Answer>) -> JobId {
     match answer.await {
         Answer::Job(job) => job.id,
         other => panic!("it is about a job: {other:?}"),
