@@ -18,7 +18,8 @@ use crate::rows::{CLIENTS, POSTING, Senders, describe, job_of, one_paid_in_engin
 
 /// Finished jobs at which everything is measured.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
-const SENDERS: usize = 1_000;
+/// So few that each has a page of 50 jobs at the smallest size.
+const SENDERS: usize = 20;
 const WORKERS: usize = 256;
 /// Jobs that are open while the board is read and jobs are worked.
 const OPEN: usize = 1_000;
@@ -115,7 +116,7 @@ async fn paid_jobs(server: &Server, everybody: &Arc<[Person]>, senders: Senders)
         workers.push(move |mut watch: Watch| async move {
             let mut told = |step, time| steps.lock().expect("nobody panics").entry(step).or_default().push(time);
             while watch.goes_on() {
-                let pair = (n, SENDERS + n);
+                let pair = (n % SENDERS, SENDERS + n);
                 watch.time(one_paid_job(&mut client, &everybody, pair, &senders, &mut told)).await;
             }
             watch
@@ -214,7 +215,7 @@ async fn calls(server: &Server, callers: &[Person], (name, method, path, body): 
         let mut client = Client::connect(&server.address).await;
         // Each client is a few of the callers, and knows a job of each.
         let mut own = Vec::new();
-        for person in callers.iter().skip(worker).step_by(CLIENTS).take(4) {
+        for person in callers.iter().cycle().skip(worker).step_by(CLIENTS).take(4) {
             let (_, jobs) = client.ask(Method::GET, "/api/jobs?limit=1", &person.key, "").await;
             let jobs: Value = serde_json::from_slice(&jobs).expect("the answer is JSON");
             let path = path.replace("{job}", jobs[0]["id"].as_str().unwrap_or_default());
