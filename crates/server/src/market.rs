@@ -3,7 +3,7 @@
 //!
 //! Changes may come out of order, so each job's version decides: an older one never undoes a later one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
@@ -24,12 +24,38 @@ struct Open {
     jobs: HashMap<JobId, OpenJob>,
     /// In the order of the board, the newest last.
     places: BTreeSet<Place>,
+    left: Left,
 }
 
 /// What the rules need to know of an open job, and no more: there may be a million.
 struct OpenJob {
     version: u32,
     offers: Vec<Offer>,
+}
+
+/// The versions in which jobs left lately. News that is older may still be under way: from a read that began before, or
+/// from another node.
+#[derive(Default)]
+struct Left {
+    versions: HashMap<JobId, u32>,
+    /// The oldest first.
+    order: VecDeque<(JobId, u32)>,
+}
+
+impl Left {
+    /// Far more than leave while news are under way.
+    const MOST: usize = 50_000;
+
+    fn note(&mut self, job: JobId, version: u32) {
+        self.versions.insert(job, version);
+        self.order.push_back((job, version));
+        if self.order.len() > Self::MOST
+            && let Some((job, version)) = self.order.pop_front()
+            && self.versions.get(&job) == Some(&version)
+        {
+            self.versions.remove(&job);
+        }
+    }
 }
 
 impl Default for Market {
@@ -45,7 +71,8 @@ impl Market {
         let place = Place { time: job.created_at, job: job.id };
         {
             let mut open = self.open.write().expect("nothing panics while it is held");
-            if open.jobs.get(&job.id).is_some_and(|known| known.version > job.version) {
+            let known = open.jobs.get(&job.id).map(|known| known.version);
+            if known.or_else(|| open.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
                 return;
             }
             if queued {
@@ -58,9 +85,12 @@ impl Market {
                 open.index.insert(job.id, &text, job.created_at.micros());
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
                 open.places.insert(place);
-            } else if open.jobs.remove(&job.id).is_some() {
-                open.index.remove(&job.id);
-                open.places.remove(&place);
+            } else {
+                open.left.note(job.id, job.version);
+                if open.jobs.remove(&job.id).is_some() {
+                    open.index.remove(&job.id);
+                    open.places.remove(&place);
+                }
             }
         }
         if queued {

@@ -1,7 +1,9 @@
 //! The board: what is open now, for everybody.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clawrk_server::market::Market;
 use serde_json::Value;
 
 use crate::support::{TestApp, User};
@@ -25,7 +27,7 @@ async fn walked(nobody: &User, limit: usize) -> Vec<String> {
 #[tokio::test]
 async fn the_board_shows_what_is_open_now_newest_first() {
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 100_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let mut posted = Vec::new();
     for n in 0..7 {
         posted.insert(0, ada.job(&format!("job {n}"), 1_00).await);
@@ -49,7 +51,7 @@ async fn the_board_shows_what_is_open_now_newest_first() {
 async fn a_board_agrees_with_another_nodes_within_a_second() {
     let app = TestApp::new().await;
     let there = app.node().await;
-    let ada = app.user("ada", 100_00).await;
+    let ada = app.user("ada", 10_000).await;
     let mut posted = Vec::new();
     for n in 0..3 {
         posted.insert(0, ada.job(&format!("job {n}"), 1_00).await);
@@ -65,4 +67,25 @@ async fn a_board_agrees_with_another_nodes_within_a_second() {
     soon(&posted).await;
     ada.act(&posted[1], "cancel").await.expect(200);
     soon(&[posted[0].clone(), posted[2].clone()]).await;
+}
+
+#[tokio::test]
+async fn old_news_brings_no_job_back() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
+    let job = ada.job("count", 1_00).await;
+    let as_it_is = async || Arc::new(app.app.store.job(job.parse().unwrap()).await.unwrap().unwrap());
+    let open = as_it_is().await;
+    bob.act(&job, "claim").await.expect(200);
+    let held = as_it_is().await;
+    bob.act(&job, "reject").await.expect(200);
+    let again = as_it_is().await;
+    for order in [vec![&open, &held, &open], vec![&held, &open]] {
+        let market = Market::default();
+        order.into_iter().for_each(|news| market.changed(news));
+        assert!(market.is_empty() && market.newest(None, 9).is_empty());
+        market.changed(&again);
+        market.changed(&held);
+        assert_eq!(market.newest(None, 9).len(), 1);
+    }
 }
