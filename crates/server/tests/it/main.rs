@@ -16,6 +16,7 @@ mod matrix;
 mod openapi;
 mod races;
 mod rates;
+mod room;
 mod routes;
 mod secrets;
 mod seeds;
