@@ -4,7 +4,7 @@
 //! Changes may come out of order, so each job's version decides: an older one never undoes a later one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clawrk_domain::matching::{Index, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
@@ -39,7 +39,7 @@ impl Market {
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
         {
-            let mut open = self.open.write().expect("nothing panics while it is held");
+            let mut open = self.write();
             if open.jobs.get(&job.id).is_some_and(|known| known.version > job.version) {
                 return;
             }
@@ -70,7 +70,7 @@ impl Market {
         tried: &[JobId],
         count: usize,
     ) -> Vec<JobId> {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         let skip = |id: &JobId| {
             tried.contains(id)
                 || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
@@ -80,13 +80,13 @@ impl Market {
 
     /// Whether any job is open to the agent.
     pub fn has_open(&self, agent: AgentId, now: Timestamp) -> bool {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         open.jobs.values().any(|job| job.offers.iter().all(|offer| offer.allows(agent, now)))
     }
 
     /// When the next open job that is closed to the agent for now opens to it.
     pub fn next_opening(&self, agent: AgentId, now: Timestamp) -> Option<Timestamp> {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         let offers = open.jobs.values().flat_map(|job| &job.offers);
         let mine = offers.filter(|offer| offer.worker.agent == agent && !offer.barred);
         mine.filter_map(|offer| offer.not_before.filter(|time| *time > now)).min()
@@ -99,11 +99,43 @@ impl Market {
 
     /// How many jobs are open.
     pub fn len(&self) -> usize {
-        self.open.read().expect("nothing panics while it is held").jobs.len()
+        self.read().jobs.len()
     }
 
     /// Whether no job is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    // It is never the truth: where a bug showed over one job, the market goes on with the others.
+
+    fn read(&self) -> RwLockReadGuard<'_, Open> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Open> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_one_job_does_not_close_the_market() {
+        let market = Market::default();
+        let broken = std::thread::scope(|scope| {
+            let panics = || {
+                let _open = market.open.write().unwrap();
+                panic!("on purpose, over one job");
+            };
+            scope.spawn(panics).join()
+        });
+        assert!(broken.is_err());
+        let (nobody, now) = (AgentId(uuid::Uuid::nil()), Timestamp::from_micros(0));
+        assert!(market.is_empty() && !market.has_open(nobody, now) && market.next_opening(nobody, now).is_none());
+        assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
+        drop(market.write());
     }
 }
