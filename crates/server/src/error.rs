@@ -114,6 +114,12 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(2)
     }
 
+    /// 503: other large bodies have all the memory that there is for them.
+    pub fn too_busy() -> Self {
+        let message = "The exchange has as many large requests in hand as it can: try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(2)
+    }
+
     /// 503: the request took longer than any may.
     pub fn timed_out() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The request took too long: try again").retry_after(1)

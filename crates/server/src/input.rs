@@ -1,5 +1,7 @@
 //! What comes in with a request: bodies, idempotency keys, pages.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
 use axum::http::request::Parts;
@@ -9,8 +11,8 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::edge::Limits;
 use crate::{App, Error, json, misfit};
@@ -19,7 +21,7 @@ use crate::{App, Error, json, misfit};
 const DRAIN_BYTES: usize = 4 << 20;
 
 /// Up to here a body is small, and needs no place among the large ones.
-const SMALL_BYTES: usize = 32 << 10;
+const SMALL_BYTES: usize = 8 << 10;
 
 /// A JSON body that a route takes.
 pub trait Take: DeserializeOwned {
@@ -33,6 +35,8 @@ pub struct Input<T> {
     pub body: T,
     /// The idempotency key, if one was sent.
     pub once: Option<Once>,
+    /// Its place among the large bodies, kept until the request is answered: what is made of a body takes memory, too.
+    pub room: Room,
 }
 
 /// An `Idempotency-Key` and what it stands for.
@@ -49,51 +53,50 @@ impl<T: Take> FromRequest<App> for Input<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
-        let Received { bytes, _room } = receive(body, T::LIMIT_BYTES, &app.limits, &app.large_bodies).await?;
+        let (bytes, room) = receive(body, T::LIMIT_BYTES, &app.limits, &app.large_bodies).await?;
         let body = json::read(&bytes)?;
         let once = once(&parts, &bytes)?;
-        Ok(Self { body, once })
+        Ok(Self { body, once, room })
     }
 }
 
 /// The memory for bodies that are large, which all requests share: who finds none left waits for some.
 #[derive(Debug)]
 pub(crate) struct LargeBodies {
-    kibibytes: Semaphore,
+    kibibytes: Arc<Semaphore>,
     all: u32,
 }
+
+/// A body's place among the large ones, until it is dropped; a small one needs none.
+#[derive(Debug, Default)]
+pub struct Room(Option<OwnedSemaphorePermit>);
 
 impl LargeBodies {
     pub(crate) fn new(bytes: usize) -> Self {
         let all = u32::try_from(bytes >> 10).unwrap_or(u32::MAX >> 4);
-        Self { kibibytes: Semaphore::new(all as usize), all }
+        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
     }
 
     /// Room for a body of so many bytes, or for as many as there are at all.
-    async fn room(&self, bytes: usize) -> SemaphorePermit<'_> {
+    async fn room(&self, bytes: usize) -> Room {
         let wanted = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, self.all);
-        self.kibibytes.acquire_many(wanted).await.expect("nobody closes it")
+        let permit = Arc::clone(&self.kibibytes).acquire_many_owned(wanted).await;
+        Room(Some(permit.expect("nobody closes it")))
     }
 }
 
-/// A body, and its place among the large ones.
-struct Received<'a> {
-    bytes: Vec<u8>,
-    _room: Option<SemaphorePermit<'a>>,
-}
-
-/// Receives a body up to its limit. Of one that is larger nothing is kept.
-async fn receive<'a>(
+/// Receives a body up to its limit, and its place among the large ones. Of one that is larger nothing is kept.
+async fn receive(
     mut body: Body,
     limit: usize,
     times: &Limits,
-    large_bodies: &'a LargeBodies,
-) -> Result<Received<'a>, Error> {
+    large_bodies: &LargeBodies,
+) -> Result<(Vec<u8>, Room), Error> {
     let announced = body.size_hint();
     let most = usize::try_from(announced.upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX).min(limit);
     let mut too_large = announced.lower() > limit as u64;
     let end = Instant::now() + times.request / 10 * 9;
-    let (mut bytes, mut room, mut drained) = (Vec::new(), None, 0);
+    let (mut bytes, mut room, mut drained) = (Vec::new(), Room::default(), 0);
     loop {
         let pause_ends = Instant::now() + times.body_pause;
         let frame = timeout_at(end.min(pause_ends), body.frame()).await.map_err(|_| Error::slow_body())?;
@@ -102,20 +105,20 @@ async fn receive<'a>(
         let Some(data) = frame.data_ref() else { continue };
         too_large |= bytes.len() + data.len() > limit;
         if too_large {
-            (bytes, room) = (Vec::new(), None);
+            (bytes, room) = (Vec::new(), Room::default());
             drained += data.len();
             if drained > limit + DRAIN_BYTES {
                 break;
             }
             continue;
         }
-        if room.is_none() && bytes.len() + data.len() > SMALL_BYTES {
-            room = Some(large_bodies.room(most).await);
+        if room.0.is_none() && bytes.len() + data.len() > SMALL_BYTES {
+            room = timeout(times.room, large_bodies.room(most)).await.map_err(|_| Error::too_busy())?;
             bytes.reserve_exact(most - bytes.len());
         }
         bytes.extend_from_slice(data);
     }
-    if too_large { Err(Error::too_large(limit)) } else { Ok(Received { bytes, _room: room }) }
+    if too_large { Err(Error::too_large(limit)) } else { Ok((bytes, room)) }
 }
 
 /// The request's idempotency key, if one was sent, and what it stands for.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clawrk_domain::matching::{Index, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
@@ -70,7 +70,7 @@ impl Market {
         let queued = job.status() == Status::Queued;
         let place = Place { time: job.created_at, job: job.id };
         {
-            let mut open = self.open.write().expect("nothing panics while it is held");
+            let mut open = self.write();
             let known = open.jobs.get(&job.id).map(|known| known.version);
             if known.or_else(|| open.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
                 return;
@@ -107,7 +107,7 @@ impl Market {
         tried: &[JobId],
         count: usize,
     ) -> Vec<JobId> {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         let skip = |id: &JobId| {
             tried.contains(id)
                 || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
@@ -117,20 +117,20 @@ impl Market {
 
     /// The places of up to `count` open jobs, newest first, from behind a place on.
     pub fn newest(&self, after: Option<Place>, count: usize) -> Vec<Place> {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         let before = after.map_or(Bound::Unbounded, Bound::Excluded);
         open.places.range((Bound::Unbounded, before)).rev().take(count).copied().collect()
     }
 
     /// Whether any job is open to the agent.
     pub fn has_open(&self, agent: AgentId, now: Timestamp) -> bool {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         open.jobs.values().any(|job| job.offers.iter().all(|offer| offer.allows(agent, now)))
     }
 
     /// When the next open job that is closed to the agent for now opens to it.
     pub fn next_opening(&self, agent: AgentId, now: Timestamp) -> Option<Timestamp> {
-        let open = self.open.read().expect("nothing panics while it is held");
+        let open = self.read();
         let offers = open.jobs.values().flat_map(|job| &job.offers);
         let mine = offers.filter(|offer| offer.worker.agent == agent && !offer.barred);
         mine.filter_map(|offer| offer.not_before.filter(|time| *time > now)).min()
@@ -143,11 +143,43 @@ impl Market {
 
     /// How many jobs are open.
     pub fn len(&self) -> usize {
-        self.open.read().expect("nothing panics while it is held").jobs.len()
+        self.read().jobs.len()
     }
 
     /// Whether no job is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    // It is never the truth: where a bug showed over one job, the market goes on with the others.
+
+    fn read(&self) -> RwLockReadGuard<'_, Open> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Open> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_one_job_does_not_close_the_market() {
+        let market = Market::default();
+        let broken = std::thread::scope(|scope| {
+            let panics = || {
+                let _open = market.open.write().unwrap();
+                panic!("on purpose, over one job");
+            };
+            scope.spawn(panics).join()
+        });
+        assert!(broken.is_err());
+        let (nobody, now) = (AgentId(uuid::Uuid::nil()), Timestamp::from_micros(0));
+        assert!(market.is_empty() && !market.has_open(nobody, now) && market.next_opening(nobody, now).is_none());
+        assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
+        drop(market.write());
     }
 }

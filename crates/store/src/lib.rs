@@ -20,6 +20,7 @@ mod tx;
 mod value;
 mod writes;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use clawrk_domain::{Answer, Command, Job, Lease, Policy, Rejection, UserId};
@@ -235,7 +236,12 @@ impl Store {
 
     /// Whom to tell of every job that changed; set once, before the first request.
     pub fn observe(&self, observer: Observer) {
-        self.backend.observe(observer);
+        self.backend.observe(Arc::new(move |job| {
+            // What it is told of is done, and others are to be told of more.
+            if catch_unwind(AssertUnwindSafe(|| observer(job))).is_err() {
+                tracing::error!(job = %job.id, version = job.version, "whoever observes the jobs panicked over one");
+            }
+        }));
     }
 
     /// Whether other nodes may be on the same database: never on SQLite.
@@ -251,7 +257,11 @@ impl Store {
 
     /// Whom to tell of what nodes broadcast; set once. Anything that may connect to the database can broadcast.
     pub fn listen(&self, listener: Listener) {
-        self.backend.listen(listener);
+        self.backend.listen(Arc::new(move |text| {
+            if catch_unwind(AssertUnwindSafe(|| listener(text))).is_err() {
+                tracing::error!("whoever listens to the nodes panicked over what one of them told");
+            }
+        }));
     }
 
     /// Tells the observer of all that other nodes have committed by now, where there are any.

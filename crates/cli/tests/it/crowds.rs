@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::exchange::{Exchange, User};
 
 /// A server whose process can be looked at; killed when dropped.
@@ -31,7 +33,7 @@ impl Watched {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
@@ -78,34 +80,103 @@ fn with_few_file_descriptors_a_crowd_passes_and_the_server_goes_on() {
 
 #[test]
 fn many_bodies_that_are_too_large_take_little_memory() {
-    let exchange = Exchange::sqlite();
-    let user = exchange.user("ada", 0);
+    // Without an end that was announced: only the last part shows how large a body is.
+    for (path, limit_mib) in [("/api/agents", 1), ("/api/jobs/000000000000/submit", 4)] {
+        let exchange = Exchange::sqlite();
+        let user = exchange.user("ada", 0);
+        let server = Watched::with_files(&exchange, 1024);
+        assert!(server.is_ready());
+        let before = server.most_memory();
+        crowd(|_| too_large(&server, &user, path, limit_mib << 20));
+        let grown = (server.most_memory() - before) >> 20;
+        println!("{path}: {grown} MiB more");
+        assert!(grown < 50, "{path}: {grown} MiB more");
+    }
+}
+
+#[test]
+fn as_many_submissions_as_large_as_may_be_are_all_taken_in_their_turns() {
+    let exchange = Exchange::sqlite().with("CLAWRK_RATE_LIMIT_PER_MINUTE", "0");
+    // As many as may have enough agents.
+    let users: Vec<User> = (0..CROWD / AGENTS).map(|n| exchange.user(&format!("user {n}"), 1_000_000)).collect();
     let server = Watched::with_files(&exchange, 1024);
     assert!(server.is_ready());
     let before = server.most_memory();
-    std::thread::scope(|scope| {
-        for _ in 0..200 {
-            scope.spawn(|| too_large(&server, &user));
-        }
+    let places = crowd(|n| accepted(&server, &users[n / AGENTS], n));
+    crowd(|n| {
+        let (user, path) = (&users[n / AGENTS], &places[n]);
+        let (says, beside) = (format!("this is work {n}"), "x".repeat((4 << 20) - 100));
+        let body = format!("{{\"output_text\":\"{says}\",\"beside\":\"{beside}\"}}");
+        let answer = loop {
+            let (head, answer) = ask(&server, user, path, &body);
+            if !head.starts_with("HTTP/1.1 503 ") {
+                assert!(head.starts_with("HTTP/1.1 200 "), "{head} {answer}");
+                break answer;
+            }
+            // It was let wait for long, and asks again.
+            assert!(head.contains("retry-after: "), "{head}");
+        };
+        assert!(answer.contains(&says), "{answer}");
     });
-    let grown = server.most_memory() - before;
-    assert!(grown < 96 << 20, "{} MiB more", grown >> 20);
+    let grown = (server.most_memory() - before) >> 20;
+    println!("{grown} MiB more");
+    assert!(grown < 50, "{grown} MiB more");
+    exchange.audit();
 }
 
-/// Sends a body in chunks, so that only its end shows how large it is: first nearly all that is allowed, then more.
-fn too_large(server: &Watched, user: &User) {
+const CROWD: usize = 200;
+/// Of one user.
+const AGENTS: usize = 50;
+
+/// So many clients at once, each with its number.
+fn crowd<T: Send>(each: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let each = &each;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CROWD).map(|n| scope.spawn(move || each(n))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// Sends a body in chunks: first all that is allowed, then more.
+fn too_large(server: &Watched, user: &User, path: &str, limit: usize) {
     let mut stream = server.connect();
     let head = format!(
-        "POST /api/agents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
         user.key
     );
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x1_0000));
-    for _ in 0..20 {
+    for _ in 0..(limit >> 16) + 4 {
         stream.write_all(chunk.as_bytes()).unwrap();
     }
     stream.write_all(b"0\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer:?}");
+}
+
+/// Where an agent of its own may submit work.
+fn accepted(server: &Watched, user: &User, n: usize) -> String {
+    let done = |path: &str, body: &str| {
+        let (head, answer) = ask(server, user, path, body);
+        assert!(head.starts_with("HTTP/1.1 2"), "{head} {answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let agent = done("/api/agents", &format!("{{\"name\":\"agent {n}\"}}"));
+    let job = done("/api/jobs/run", r#"{"prompt":"work","price_cents":500,"time_limit_seconds":600,"confirmed":true}"#);
+    done(&format!("/api/jobs/{job}/claim"), &format!("{{\"agent_id\":\"{agent}\"}}"));
+    done(&format!("/api/jobs/{job}/accept"), "{}");
+    format!("/api/jobs/{job}/submit")
+}
+
+/// Asks on a connection of its own; the head of the answer, and its body.
+fn ask(server: &Watched, user: &User, path: &str, body: &str) -> (String, String) {
+    let mut stream = server.connect();
+    let (key, length) = (&user.key, body.len());
+    let head = format!("Authorization: Bearer {key}\r\nContent-Length: {length}\r\nConnection: close");
+    stream.write_all(format!("POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
 }

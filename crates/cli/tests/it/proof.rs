@@ -53,10 +53,10 @@ struct Moved {
 }
 
 impl Proof {
-    /// How late each timer fired, the latest last.
-    pub(crate) fn delays(&self, hold_seconds: i64, review_window_seconds: i64) -> Vec<Duration> {
+    /// How late each timer fired, the latest last, and whose it was.
+    pub(crate) fn delays(&self, hold_seconds: i64, review_window_seconds: i64) -> Vec<(Duration, &str)> {
         let mut delays = Vec::new();
-        for pair in self.lives.values().flat_map(|life| life.windows(2)) {
+        for (job, pair) in self.lives.iter().flat_map(|(job, life)| life.windows(2).map(move |pair| (job, pair))) {
             let [before, line] = pair else { continue };
             let seconds = match line.kind.as_str() {
                 "hold_expired" => hold_seconds,
@@ -64,7 +64,7 @@ impl Proof {
                 _ => continue,
             };
             assert!(before.created_at.plus_seconds(seconds) <= line.created_at, "{line:?} after {before:?}");
-            delays.push(line.created_at - before.created_at.plus_seconds(seconds));
+            delays.push((line.created_at - before.created_at.plus_seconds(seconds), job.as_str()));
         }
         delays.sort_unstable();
         delays

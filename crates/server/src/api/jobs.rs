@@ -159,7 +159,7 @@ pub struct EventBody {
         (status = 402, body = ShortBody, description = "Posted, but the balance is too low: pay it later"),
         (status = 503, body = ErrorBody)))]
 pub async fn run(State(app): State<App>, caller: Caller, input: Input<RunBody>) -> Result<Reply, Error> {
-    let Input { body, once } = input;
+    let Input { body, once, room: _room } = input;
     let confirmed = body.confirmed.unwrap_or(false);
     caller.may(if confirmed { Scope::Spend } else { Scope::Read })?;
     let (posting, basis) = structured(&app, body).await?;

@@ -74,6 +74,8 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
     let wait = input.body.wait_seconds.unwrap_or(0);
     limits::within("wait_seconds", wait, &(0..=30))?;
     let agent = own(&app, caller, input.body.agent_id.as_deref()).await?;
+    // A pull may wait for long, and needs nothing of its body meanwhile.
+    drop(input);
     let render = job_reply(StatusCode::OK, caller.user, &app);
     let end = Instant::now() + Duration::from_secs(wait.unsigned_abs());
     let mut arrivals = app.market.watch();

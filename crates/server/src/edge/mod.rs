@@ -33,8 +33,9 @@ pub(crate) use connections::Connections;
 pub(crate) use head::{Ends, FIELDS, HEAD_BYTES, Head, Refusal, Step, URI_BYTES};
 use wire::{InHand, Talk, Wire};
 
-/// What hyper reads ahead and writes behind on a connection, at most, in bytes.
-const BUFFER_BYTES: usize = 32 << 10;
+/// What hyper reads ahead and writes behind on a connection, at most, in bytes: a whole head, and little more, since
+/// many connections may have it full.
+const BUFFER_BYTES: usize = HEAD_BYTES + (4 << 10);
 
 /// What one client may take of the server.
 ///
@@ -59,6 +60,8 @@ pub struct Limits {
     pub connections_of_an_address: usize,
     /// Memory for bodies that are large, all together, in bytes: who finds none left waits for some.
     pub large_bodies: usize,
+    /// For how long a large body waits for memory.
+    pub room: Duration,
     /// Requests a minute with one key; what else is counted is in proportion. 0 for no limits of that kind.
     pub requests_per_minute: u32,
 }
@@ -74,7 +77,8 @@ impl Default for Limits {
             unread: Duration::from_secs(60),
             connections: None,
             connections_of_an_address: 256,
-            large_bodies: 32 << 20,
+            large_bodies: 8 << 20,
+            room: Duration::from_secs(20),
             requests_per_minute: 600,
         }
     }

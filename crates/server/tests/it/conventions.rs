@@ -5,7 +5,7 @@ use clawrk_domain::estimate::Estimate;
 use clawrk_server::outside::structurer::{Offline, Structurer};
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, unhurried};
 
 #[tokio::test]
 async fn every_error_is_json_with_a_code_and_the_requests_id() {
@@ -138,7 +138,7 @@ impl Structurer for Broken {
 
 #[tokio::test]
 async fn a_panic_is_answered_without_detail_and_the_exchange_goes_on() {
-    let app = TestApp::structured_by(Broken).await;
+    let app = TestApp::structured_by(Broken, unhurried()).await;
     let ada = app.user("ada", 10_00).await;
     let refused =
         ada.post("/api/jobs/run", json!({"prompt": "a bug", "confirmed": true})).await.refused(500, "internal");

@@ -17,6 +17,7 @@ mod matrix;
 mod openapi;
 mod races;
 mod rates;
+mod room;
 mod routes;
 mod secrets;
 mod seeds;

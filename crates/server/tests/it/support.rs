@@ -101,8 +101,8 @@ impl TestApp {
     }
 
     /// The same, with another structurer.
-    pub async fn structured_by(structurer: impl Structurer + 'static) -> Self {
-        Self::with(Box::new(structurer), LOOPBACK, unhurried()).await
+    pub async fn structured_by(structurer: impl Structurer + 'static, limits: Limits) -> Self {
+        Self::with(Box::new(structurer), LOOPBACK, limits).await
     }
 
     async fn with(structurer: Box<dyn Structurer>, peer: &str, limits: Limits) -> Self {
@@ -211,7 +211,7 @@ impl TestApp {
 }
 
 /// What a client may take when that is not what is tested: a clock that stands still makes a long minute.
-fn unhurried() -> Limits {
+pub fn unhurried() -> Limits {
     Limits { requests_per_minute: 1_000_000, ..Limits::default() }
 }
 

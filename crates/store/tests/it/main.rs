@@ -8,6 +8,7 @@
 mod broadcast;
 mod conformance;
 mod outages;
+mod panics;
 mod races;
 mod schema;
 mod simulate;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_postgres::config::Host;
 
 use crate::support::{Harness, START, background, posting, receipt};
-use crate::throwaway::connect;
+use crate::throwaway::{Cluster, connect};
 
 /// Sends it under a key, again after each failure, and says whether the last answer was a replay.
 async fn post_until_answered(h: &Harness, store: &Store, user: UserId, key: &str) -> bool {
@@ -174,6 +174,28 @@ async fn an_unsafe_server_is_refused() {
     let Err(error) = opened else { panic!("it was opened") };
     assert!(matches!(&error, StoreError::Unsafe(text) if text.contains("set synchronous_commit = on")), "{error}");
     assert!(!error.is_unavailable());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_sync_is_refused_until_it_does() {
+    let Some(cluster) = Cluster::start() else { return };
+    let admin = connect(&cluster.url).await;
+    for (fsync, is_taken) in [("off", false), ("on", true)] {
+        // By itself: it may not be part of a transaction.
+        admin.batch_execute(&format!("ALTER SYSTEM SET fsync = {fsync}")).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let began = Instant::now();
+        while connect(&cluster.url).await.query_one("SHOW fsync", &[]).await.unwrap().get::<_, &str>(0) != fsync {
+            assert!(began.elapsed() < Duration::from_secs(10), "the server does not hear of it");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let opened = Store::postgres(&cluster.url, Policy::default(), Clock::manual(START)).await;
+        let refused = opened.err();
+        assert_eq!(refused.is_none(), is_taken, "fsync = {fsync}: {refused:?}");
+        if let Some(error) = refused {
+            assert!(matches!(&error, StoreError::Unsafe(text) if text.contains("set fsync = on")), "{error}");
+        }
+    }
 }
 
 /// The statement, and the server's word for it: a whole one, not `READ COMMITTED`.

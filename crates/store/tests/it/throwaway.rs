@@ -1,6 +1,8 @@
-//! A PostgreSQL database of its own for each test, copied from one that was migrated once.
+//! A PostgreSQL database of its own for each test, copied from one that was migrated once; or a server of its own.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clawrk_domain::Policy;
@@ -41,6 +43,36 @@ impl Drop for Throwaway {
         let dropped = std::thread::spawn(drop_it).join();
         assert!(dropped.is_ok() || std::thread::panicking(), "a test's database could not be dropped");
     }
+}
+
+/// A PostgreSQL server of its own, for a test that changes its settings; gone when dropped.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    pub(crate) url: String,
+}
+
+impl Cluster {
+    /// None when the tests were given no PostgreSQL, which then is not installed either.
+    pub(crate) fn start() -> Option<Self> {
+        server()?;
+        // In memory where there is some: the disk is not what is tested.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let url = script("start", folder.path()).trim().to_owned();
+        Some(Self { folder, url })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        script("stop", self.folder.path());
+    }
+}
+
+fn script(action: &str, folder: &Path) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres");
+    let output = Command::new(path).arg(action).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The migrated database that tests copy. It bears the schema's hash, so runs share it until the schema changes.
