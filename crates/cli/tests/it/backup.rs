@@ -133,6 +133,24 @@ fn a_backup_says_when_the_secret_beside_it_does_not_open_it() {
 }
 
 #[test]
+fn programs_are_told_what_was_checked() {
+    let exchange = Exchange::sqlite();
+    exchange.user("ada", 2000);
+    let file = beside(&exchange, "backup.db");
+    let made = exchange.json(["admin", "backup", file.to_str().unwrap(), "--json"]);
+    assert_eq!(made["checked"], json!(["pages", "books"]));
+    // Anybody can check the digest with the shell.
+    let shell = format!("head -c -86 {} | sha256sum | head -c 64", file.display());
+    let summed = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    assert_eq!(made["sha256"], String::from_utf8(summed.stdout).unwrap());
+    let said = exchange.json(["admin", "restore", file.to_str().unwrap(), "--force", "--json"]);
+    assert_eq!((&said["checked"], &said["sha256"]), (&json!(["pages", "books", "digest"]), &made["sha256"]));
+    let kept = said["replaced"].as_str().unwrap();
+    let said = exchange.json(["admin", "restore", kept, "--force", "--json"]);
+    assert_eq!((&said["checked"], &said["sha256"]), (&json!(["pages", "books"]), &json!(null)));
+}
+
+#[test]
 fn a_restore_that_cannot_be_written_leaves_the_exchange() {
     let exchange = Exchange::sqlite();
     exchange.user("ada", 2000);
