@@ -33,8 +33,8 @@ pub(super) const RESTORE_EXAMPLES: &str = "Examples:
 A backup ends with a digest: a file in which anything changed since it was written is refused. It is no signature: \
 whoever may write the file may write the digest, too.
 
-With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's
-moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that
+With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's \
+moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that \
 was used since then is a new one, and timers that ran out meanwhile fire at the next start.";
 
 /// What is checked of every copy, for people and for programs.

@@ -151,6 +151,25 @@ fn programs_are_told_what_was_checked() {
 }
 
 #[test]
+fn help_fills_its_lines_at_any_width() {
+    let exchange = Exchange::sqlite();
+    for (width, command) in [60, 80, 100, 120].into_iter().flat_map(|width| [(width, "backup"), (width, "restore")]) {
+        let mut help = exchange.command(["admin", command, "--help"]);
+        let output = help.env("COLUMNS", width.to_string()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, prose) = text.split_once("Examples:\n").unwrap();
+        let lines: Vec<&str> = prose.lines().collect();
+        assert!(lines.len() > 3);
+        for pair in lines.windows(2).filter(|pair| !pair[0].is_empty() && !pair[1].starts_with("  ")) {
+            let next = pair[1].split(' ').next().unwrap();
+            assert!(pair[0].chars().count() <= width, "{text}");
+            let fits = !next.is_empty() && pair[0].chars().count() + 1 + next.chars().count() <= width;
+            assert!(!fits, "at {width} columns, {next:?} stands on a line of its own:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn a_restore_that_cannot_be_written_leaves_the_exchange() {
     let exchange = Exchange::sqlite();
     exchange.user("ada", 2000);
