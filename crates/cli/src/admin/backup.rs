@@ -130,23 +130,33 @@ pub(super) async fn restore(args: &RestoreArgs, out: &Output) -> Result<(), Fail
     {
         return Err(Failure::failed("file", format!("Cannot read {}: {error}", args.file.display())));
     }
-    let _claim = open::claim(&config).map_err(|error| match error {
+    let claim = open::claim(&config).map_err(|error| match error {
         open::OpenError::Claimed { path } => {
             let failure = Failure::failed("in_use", format!("A server has {path} open"));
             failure.hint("stop it first: what it acknowledges while a backup is put in place would be lost")
         }
         error => anyhow::Error::from(error).into(),
     })?;
+    let restored = put_back(args, &config, out).await;
+    // A refusal leaves nothing behind.
+    if let (Err(_), Some(claim)) = (&restored, claim) {
+        claim.undo();
+    }
+    restored
+}
+
+/// Does it in a data folder that is claimed.
+async fn put_back(args: &RestoreArgs, config: &Config, out: &Output) -> Result<(), Failure> {
     let (dir, file, force) = (config.data_dir.clone(), args.file.clone(), args.force);
     let work = move |progress: &Arc<Progress>| Restore::prepare(&file, &dir, force, progress);
-    let prepared = watched("Copying the backup", out, work).await.map_err(|error| said(error, &config))?;
+    let prepared = watched("Copying the backup", out, work).await.map_err(|error| said(error, config))?;
     let contents = prepared.contents().clone();
-    let fit = open::secret_fit(&config, contents.seal.as_deref()).map_err(anyhow::Error::from)?;
+    let fit = open::secret_fit(config, contents.seal.as_deref()).map_err(anyhow::Error::from)?;
     if fit == SecretFit::Other {
-        return Err(other_secret(&args.file, &config));
+        return Err(other_secret(&args.file, config));
     }
-    let kept = prepared.finish(Clock::System.now()).map_err(|error| said(error, &config))?;
-    show_restored(args, &config, &contents, kept.as_deref(), fit, out);
+    let kept = prepared.finish(Clock::System.now()).map_err(|error| said(error, config))?;
+    show_restored(args, config, &contents, kept.as_deref(), fit, out);
     Ok(())
 }
 

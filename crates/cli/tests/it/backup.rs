@@ -151,6 +151,33 @@ fn programs_are_told_what_was_checked() {
 }
 
 #[test]
+fn a_refused_restore_leaves_nothing_behind() {
+    let exchange = Exchange::sqlite();
+    drop(exchange.serve());
+    let file = beside(&exchange, "backup.db");
+    exchange.json(["admin", "backup", file.to_str().unwrap(), "--json"]);
+    let (notes, bent) = (beside(&exchange, "notes.db"), beside(&exchange, "bent.db"));
+    std::fs::write(&notes, "no database").unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&bent, bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (fresh, there) = (folder.path().join("a/b/data"), folder.path().join("there"));
+    std::fs::create_dir(&there).unwrap();
+    let other = "a third secret, which is long enough too";
+    for dir in [&fresh, &there] {
+        for (file, more) in [(&notes, &[][..]), (&bent, &[]), (&file, &["--secret-key", other])] {
+            let arguments = ["admin", "restore", file.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()];
+            let refused = exchange.command(arguments.iter().chain(more)).output().unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+            let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|left| left.unwrap().path()).collect();
+            assert_eq!(left, std::slice::from_ref(&there), "{}", file.display());
+            assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0, "{}", file.display());
+        }
+    }
+}
+
+#[test]
 fn help_fills_its_lines_at_any_width() {
     let exchange = Exchange::sqlite();
     for (width, command) in [60, 80, 100, 120].into_iter().flat_map(|width| [(width, "backup"), (width, "restore")]) {
