@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
 use crate::Rejection;
 
 /// Agents a user may have.
@@ -40,10 +43,10 @@ pub const TIME_LIMIT_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 /// The highest single grant, in cents.
 pub const GRANT_CENTS: std::ops::RangeInclusive<i64> = 1..=100_000_000_000;
 
-/// A name: trimmed, 1 to 64 characters, none of them a control character.
+/// A name: trimmed, 1 to 64 characters, one of them to be seen and none of them a control character.
 pub fn name(field: &'static str, text: &str) -> Result<String, Rejection> {
     let name = text.trim();
-    if name.is_empty() {
+    if is_blank(name) {
         return Err(Rejection::invalid(field, "must not be blank"));
     }
     if name.chars().any(char::is_control) {
@@ -130,6 +133,13 @@ pub fn is_variable(name: &str) -> bool {
         && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// Whether nothing of the text is seen: there are only blanks, and characters that steer others or are drawn as nothing.
+fn is_blank(text: &str) -> bool {
+    let (ignorable, category) =
+        (CodePointSetData::new::<DefaultIgnorableCodePoint>(), CodePointMapData::<GeneralCategory>::new());
+    text.chars().all(|c| c.is_whitespace() || ignorable.contains(c) || category.get(c) == GeneralCategory::Format)
+}
+
 fn at_most(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
     if text.contains('\0') {
         return Err(Rejection::invalid(field, "must not have a NUL character"));
@@ -150,6 +160,28 @@ mod tests {
         assert!(name("name", &"ü".repeat(64)).is_ok());
         for bad in ["", "  ", "a\u{7}b", "a\0b", "a\u{85}b", &"x".repeat(65)] {
             assert!(name("name", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_sees_is_no_name() {
+        for unseen in [
+            "\u{200b}",          // zero-width space: a format character
+            "\u{feff}\u{200d}",  // byte order mark, joiner
+            "\u{202e}\u{2066}",  // the other way round
+            "\u{ad}",            // soft hyphen
+            "\u{3164}\u{115f}",  // Hangul fillers: letters that are drawn as nothing
+            "\u{fe0f}\u{e0100}", // variation selectors
+            "\u{34f}",           // grapheme joiner
+            "\u{e0041}",         // a tag
+            "\u{fff9}",          // an annotation's beginning: a format character that is not ignorable
+            " \u{200b} \u{3000}\u{2060}",
+        ] {
+            assert!(name("name", unseen).is_err(), "{unseen:?}");
+        }
+        // Names need joiners and selectors between letters and in pictures.
+        for seen in ["\u{200b}a", "می\u{200c}خواهم", "👩\u{200d}🚀", "☃\u{fe0f}", "ㅋ", "é", "-"] {
+            assert_eq!(name("name", seen).unwrap(), seen);
         }
     }
 

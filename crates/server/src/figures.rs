@@ -17,7 +17,7 @@ const STATUSES: [u16; 19] =
     [200, 201, 204, 400, 401, 402, 403, 404, 405, 408, 409, 413, 414, 417, 422, 429, 431, 500, 503];
 
 /// What asks whether the server is well.
-const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A route and its figures.
 #[derive(Debug)]

@@ -46,10 +46,19 @@ fn value(bytes: &[u8]) -> Result<serde_json::Value, Error> {
 
 /// Says where the bytes are no JSON, or none that is taken.
 fn no_json(error: &serde_json::Error) -> Error {
+    let said = error.to_string();
+    let place = format!("at line {} column {} of the request body", error.line(), error.column());
     Error::malformed(match error.classify() {
-        serde_json::error::Category::Data => format!("The request body has {error}"),
+        serde_json::error::Category::Data => format!("The request body has {said}"),
         serde_json::error::Category::Eof => "The request body is not JSON: it ends too early".to_owned(),
-        _ => format!("The request body is not JSON: {error}"),
+        _ if said.starts_with("number out of range") => format!("The number {place} is too large"),
+        _ if said.starts_with("invalid unicode code point") => {
+            format!("The text {place} is not valid Unicode: its bytes are not UTF-8")
+        }
+        _ if said.starts_with("lone leading surrogate") || said.starts_with("unexpected end of hex escape") => {
+            format!("The text {place} is not valid Unicode: a surrogate is escaped without its other half")
+        }
+        _ => format!("The request body is not JSON: {said}"),
     })
 }
 
@@ -276,5 +285,32 @@ mod tests {
         assert!(said(r#"{"a":1,"a":2}"#).contains(r#"the key \"a\" twice"#), "{}", said(r#"{"a":1,"a":2}"#));
         assert!(said("[]").contains("must be a JSON object"));
         assert!(said(r#"{"number":"#).contains("it ends too early"));
+    }
+
+    #[test]
+    fn numbers_that_are_too_large_and_texts_that_are_not_unicode_are_named() {
+        let said = |json: &str| format!("{:?}", body(json).unwrap_err());
+        for number in ["1e400", "-1e400", &"9".repeat(400)] {
+            let place =
+                format!("\"The number at line 1 column {} of the request body is too large\"", 9 + number.len());
+            let told = said(&format!(r#"{{"other":{number}}}"#));
+            assert!(told.contains(&place), "{told}");
+        }
+        for text in [r"\ud800", r"\ud800x", r"\ud800\n", r"\ud800\u0041", r"\ud800\ud800", r"\udc00", r"\udc00\ud800"] {
+            for body in [format!(r#"{{"text":"{text}"}}"#), format!(r#"{{"{text}":1}}"#)] {
+                let told = said(&body);
+                assert!(
+                    told.contains("\"The text at line 1 column ") && told.contains("is not valid Unicode"),
+                    "{told}"
+                );
+            }
+        }
+        let told = format!("{:?}", read::<Body>(b"{\"other\":\"\xff\"}").unwrap_err());
+        assert!(told.contains("is not valid Unicode: its bytes are not UTF-8"), "{told}");
+        // An escape that is no escape is another mistake.
+        for text in [r"\ud8", r"\ud80g", r"\x"] {
+            let told = said(&format!(r#"{{"text":"{text}"}}"#));
+            assert!(told.contains("is not JSON"), "{told}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use clawrk_store::{Clock, Store, StoreError};
 
@@ -83,20 +83,55 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
     }
 }
 
-/// Claims the data folder for one server, until the claim is dropped or the process ends in whatever way.
-pub fn claim(config: &Config) -> Result<Option<File>, OpenError> {
+/// A data folder that is one server's, until this is dropped or the process ends in whatever way.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: File,
+    /// What was made for it, the innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Claim {
+    /// Lets go of the folder and takes away what was made for the claim, if nothing else has come into it.
+    pub fn undo(self) {
+        // Others who have opened the file see that it has gone once they have its lock.
+        for path in &self.made {
+            let gone = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+            if gone.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Claims the data folder for one server; it is made where there is none.
+pub fn claim(config: &Config) -> Result<Option<Claim>, OpenError> {
     if config.database_url.is_some() {
         return Ok(None);
     }
     let dir = &config.data_dir;
     let path = dir.join("serve.lock");
     let fail = |source| StoreError::File { path: path.display().to_string(), source };
-    clawrk_store::data_folder(dir).map_err(fail)?;
-    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Claimed { path: dir.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(fail(error).into()),
+    let whole = std::path::absolute(&path).map_err(fail)?;
+    loop {
+        let made = whole.ancestors().take_while(|path| std::fs::symlink_metadata(path).is_err());
+        let made = made.map(Path::to_owned).collect();
+        clawrk_store::data_folder(dir).map_err(fail)?;
+        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) if leads_to(&path, &lock) => return Ok(Some(Claim { _lock: lock, made })),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Claimed { path: dir.display().to_string() }),
+            Err(TryLockError::Error(error)) => return Err(fail(error).into()),
+        }
+    }
+}
+
+/// Whether the file still has its name.
+fn leads_to(path: &Path, file: &File) -> bool {
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
+        _ => false,
     }
 }
 
@@ -148,4 +183,61 @@ fn make_secret(dir: &Path, path: &Path) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use crate::config::{Settings, Sources};
+
+    use super::*;
+
+    fn config_of(dir: &Path) -> Config {
+        let flags = vec![("data_dir".to_owned(), dir.display().to_string())];
+        Settings::read(&Sources { flags, variables: Vec::new(), file: None }).unwrap().config().unwrap()
+    }
+
+    #[test]
+    fn a_folder_is_never_claimed_twice_also_while_claims_are_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config_of(dir.path());
+        let (inside, claims) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let Ok(Some(claim)) = claim(&config) else { continue };
+                        assert!(!inside.swap(true, Ordering::SeqCst), "two have it");
+                        claims.fetch_add(1, Ordering::SeqCst);
+                        (0..20).for_each(|_| std::thread::yield_now());
+                        inside.store(false, Ordering::SeqCst);
+                        claim.undo();
+                    }
+                });
+            }
+        });
+        assert!(claims.into_inner() > 4);
+    }
+
+    #[test]
+    fn an_undone_claim_takes_away_what_it_made_and_nothing_else() {
+        let around = tempfile::tempdir().unwrap();
+        let dir = around.path().join("a").join("data");
+        let config = config_of(&dir);
+        let names =
+            |dir: &Path| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        claim(&config).unwrap().unwrap().undo();
+        assert_eq!(names(around.path()).len(), 0);
+        let claimed = claim(&config).unwrap().unwrap();
+        std::fs::write(around.path().join("a").join("other"), "").unwrap();
+        claimed.undo();
+        assert_eq!(names(&around.path().join("a")), ["other"]);
+        std::fs::create_dir(&dir).unwrap();
+        claim(&config).unwrap().unwrap().undo();
+        assert_eq!(names(&dir).len(), 0, "the folder was there and stays");
+        drop(claim(&config).unwrap());
+        claim(&config).unwrap().unwrap().undo();
+        assert_eq!(names(&dir), ["serve.lock"], "a server left it");
+    }
 }

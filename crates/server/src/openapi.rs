@@ -3,6 +3,26 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
+use crate::figures::PROBES;
+
+/// How a caller stands with the tightest limit that the request counted for.
+const STANDING: [(&str, &str); 3] = [
+    ("RateLimit-Limit", "How many requests of the kind a minute may have"),
+    ("RateLimit-Remaining", "How many are left of them"),
+    ("RateLimit-Reset", "In how many seconds there are as many again"),
+];
+
+/// When to come back.
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "In how many seconds to try again");
+
+/// Refusals that mean the same wherever they come from: a status, a name and a meaning; whether they say when to try
+/// again.
+const SHARED: [(&str, &str, &str, bool); 3] = [
+    ("413", "BodyTooLarge", "The body is too large", false),
+    ("429", "TooManyRequests", "Too many requests of a kind within a minute", true),
+    ("503", "Unavailable", "The database is away or slow, or this version does not take something yet", true),
+];
+
 /// Completes what the routes say: unique operation ids, the headers and refusals that many share, and that absent
 /// values in answers are `null`.
 pub(crate) fn description(routes: OpenApi) -> Value {
@@ -24,6 +44,9 @@ pub(crate) fn description(routes: OpenApi) -> Value {
             references(&operation["responses"], &mut answers);
         }
     }
+    let components = document["components"].as_object_mut().expect("a description has components");
+    components.insert("headers".to_owned(), STANDING.into_iter().chain([RETRY_AFTER]).map(header).collect());
+    components.insert("responses".to_owned(), SHARED.into_iter().map(shared).collect());
     // What answers hold is always there, if only as null; and so it is in what they are made of.
     let schemas = &mut document["components"]["schemas"];
     let mut seen = 0;
@@ -43,8 +66,8 @@ fn complete(path: &str, method: &str, operation: &mut Value, optional_bodies: &[
     operation["operationId"] = format!("{tag}_{name}").into();
     let body = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
     let body = body.map(|name| name.rsplit('/').next().unwrap_or_default().to_owned());
-    if let Some(body) = body {
-        operation["requestBody"]["required"] = (!optional_bodies.contains(&body)).into();
+    if let Some(body) = &body {
+        operation["requestBody"]["required"] = (!optional_bodies.contains(body)).into();
     } else {
         operation.as_object_mut().expect("an operation has fields").remove("requestBody");
     }
@@ -67,21 +90,55 @@ fn complete(path: &str, method: &str, operation: &mut Value, optional_bodies: &[
         refusal(responses, "409", "It exists already, or the first request with this Idempotency-Key is in hand");
         refusal(responses, "422", "The Idempotency-Key came with another request before");
     }
-    if method != "get" {
-        refusal(responses, "413", "The body is too large");
-    }
-    refusal(responses, "default", "Any other refusal: 400 something is wrong with the request, 503 try again later");
-    for (status, response) in responses {
+    refusal(responses, "default", "Any other refusal, such as 400: something is wrong with the request");
+    for (status, response) in responses.iter_mut() {
         if response["description"].as_str().is_none_or(str::is_empty) {
             response["description"] = meaning(status).into();
         }
+    }
+    limits(path, responses, once, once || body.is_some());
+}
+
+/// What holds for all routes: the headers that tell of limits, and the refusals that are described once.
+fn limits(path: &str, responses: &mut Map<String, Value>, once: bool, takes_body: bool) {
+    let is_probe = PROBES.contains(&path);
+    let applies = |status| match status {
+        "413" => takes_body,
+        "429" => !is_probe,
+        // It asks nobody.
+        _ => path != "/healthz",
+    };
+    for (status, response) in responses.iter_mut().filter(|_| !is_probe) {
+        response["headers"] = headers(once && status == "409");
+    }
+    for (status, name, ..) in SHARED.into_iter().filter(|(status, ..)| applies(status)) {
+        responses.insert(status.to_owned(), json!({"$ref": format!("#/components/responses/{name}")}));
     }
 }
 
 /// One more refusal, where the route does not speak of it itself.
 fn refusal(responses: &mut Map<String, Value>, status: &str, description: &str) {
-    let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}});
-    responses.entry(status).or_insert_with(|| json!({"description": description, "content": content}));
+    responses.entry(status).or_insert_with(|| json!({"description": description, "content": error_body()}));
+}
+
+/// The headers of an answer.
+fn headers(says_when: bool) -> Value {
+    let names = STANDING.into_iter().chain(says_when.then_some(RETRY_AFTER)).map(|(name, _)| name);
+    names.map(|name| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))).collect()
+}
+
+/// A header that is a number.
+fn header((name, description): (&str, &str)) -> (String, Value) {
+    (name.to_owned(), json!({"description": description, "schema": {"type": "integer", "minimum": 0}}))
+}
+
+/// A refusal under its name.
+fn shared((_, name, description, says_when): (&str, &str, &str, bool)) -> (String, Value) {
+    (name.to_owned(), json!({"description": description, "headers": headers(says_when), "content": error_body()}))
+}
+
+fn error_body() -> Value {
+    json!({"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}})
 }
 
 fn meaning(status: &str) -> &'static str {

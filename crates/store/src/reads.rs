@@ -113,8 +113,7 @@ impl Store {
 
     /// A job, if the user may know of it: for anybody else one that is there takes as long to find as one that is not.
     pub async fn job_known_to(&self, job: JobId, user: UserId) -> Result<Option<Job>, StoreError> {
-        let values = vec![job.into(), user.into(), format!("%{user}%").into()];
-        let found = self.backend.query(sql::JOB_KNOWN_TO, values).await?;
+        let found = self.backend.query(sql::JOB_KNOWN_TO, sql::known_to(job, user)).await?;
         let job = found.first().map(row::job).transpose()?;
         Ok(job.filter(|job| job.sight(user) != Sight::Nothing))
     }

@@ -3,9 +3,13 @@
 //! Parameters are numbered in the order of their first appearance, since SQLite binds by that
 //! order and PostgreSQL by the number.
 
+use clawrk_domain::{JobId, UserId};
+
+use crate::value::Value;
+
 /// The columns that `row::job` reads.
 macro_rules! jobs {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT j.id, j.sender_id, j.status, j.price_cents, j.fee_cents, j.time_limit_seconds, j.worker_agent_id,
                     j.worker_user_id, j.hold_expires_at, j.attempt_count, j.cancellation_requested, j.version,
@@ -21,6 +25,19 @@ macro_rules! jobs {
             $rest
         )
     };
+}
+
+/// Of a job that a user may know of. Nothing of one that is there takes longer to say no to than one that is not: it is not read any further. A user's
+/// id stands in the offers as text; what those are is for the job itself to say.
+macro_rules! known_to {
+    () => {
+        "WHERE j.id = $1 AND (j.status = 'queued' OR j.sender_id = $2 OR j.worker_user_id = $2 OR j.offers LIKE $3)"
+    };
+}
+
+/// The values for it.
+pub(crate) fn known_to(job: JobId, user: UserId) -> Vec<Value> {
+    vec![job.into(), user.into(), format!("%{user}%").into()]
 }
 
 /// The columns that `row::agent` reads.
@@ -90,10 +107,9 @@ pub(crate) const KEY: &str = keys!("AND id = $1");
 pub(crate) const KEYS: &str = keys!("AND user_id = $1 ORDER BY created_at, id");
 
 pub(crate) const JOB: &str = jobs!("WHERE j.id = $1");
-/// Nothing of a job that is there takes longer to say no to than one that is not: it is not read any further. A user's
-/// id stands in the offers as text; what those are is for the job itself to say.
-pub(crate) const JOB_KNOWN_TO: &str =
-    jobs!("WHERE j.id = $1 AND (j.status = 'queued' OR j.sender_id = $2 OR j.worker_user_id = $2 OR j.offers LIKE $3)");
+pub(crate) const JOB_KNOWN_TO: &str = jobs!(known_to!());
+/// PostgreSQL alone: whoever may not know of a job does not wait for its lock either.
+pub(crate) const LOCK_JOB_KNOWN_TO: &str = concat!("SELECT FROM jobs j ", known_to!(), " FOR NO KEY UPDATE OF j");
 /// SQLite alone: PostgreSQL locks it as it looks.
 pub(crate) const IS_QUEUED: &str = "SELECT 1 FROM jobs WHERE id = $1 AND status = 'queued'";
 pub(crate) const JOB_HELD_BY: &str = "SELECT id FROM jobs WHERE worker_agent_id = $1 AND status = 'held'";

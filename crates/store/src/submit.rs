@@ -188,7 +188,10 @@ async fn load_named(
         _ => None,
     };
     let email = email.map(|email| step(Step::Read(sql::EMAIL_TAKEN, vec![email.trim().to_lowercase().into()])));
-    let job = action.job().map(|job| job_steps(job).map(&mut step)[1]);
+    let job = action.job().map(|job| match user {
+        Some(user) => known_job_steps(job, user).map(&mut step),
+        None => job_steps(job).map(&mut step),
+    });
     let lease = match action {
         Action::Run(lease) => {
             let place = vec![lease.task.kind.as_str().into(), lease.task.job.into()];
@@ -210,7 +213,9 @@ async fn load_named(
         facts.keys = found.rows(place).iter().map(row::key).collect::<Result<_, _>>()?;
     }
     facts.email_taken = email.is_some_and(|place| !found.rows(place).is_empty());
-    facts.job = job.and_then(|place| found.row(place)).as_ref().map(row::job).transpose()?;
+    // What is not locked is not decided about, whatever it has become since.
+    let job = job.filter(|[lock, _]| found.row(*lock).is_some());
+    facts.job = job.and_then(|[_, read]| found.row(read)).as_ref().map(row::job).transpose()?;
     if let Some((lease, row)) = lease.and_then(|(lease, place)| found.row(place).map(|row| (lease, row))) {
         facts.lease_is_current = row.time(0)? == lease.task.due_at && row.int(1)? == lease.token;
     }
@@ -246,6 +251,12 @@ async fn first_open(
         left = &left[place + 1..];
     }
     Ok(None)
+}
+
+/// Locks a job, then reads it, for a user who may know of it: for anybody else it is as if there were none.
+fn known_job_steps(job: JobId, user: UserId) -> [Step; 2] {
+    let read = Step::Read(sql::JOB_KNOWN_TO, sql::known_to(job, user));
+    [Step::Lock(Lock::JobKnownTo(job, user)), read]
 }
 
 /// Locks a job, then reads it.

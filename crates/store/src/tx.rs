@@ -18,6 +18,8 @@ pub(crate) enum Lock {
     User(UserId),
     /// Of jobs.
     Job(JobId),
+    /// Of jobs, if this user may know of it.
+    JobKnownTo(JobId, UserId),
     /// Of tasks, if nobody else has it in hand.
     Task(TaskKind, JobId),
 }

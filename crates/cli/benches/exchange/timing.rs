@@ -31,6 +31,7 @@ struct Question {
 /// Two kinds of questions that are answered alike.
 struct Pair {
     what: &'static str,
+    method: Method,
     kinds: [Vec<Question>; 2],
     answer: StatusCode,
 }
@@ -45,7 +46,8 @@ struct Compared {
 pub(crate) async fn table() -> Table {
     let place = Place::folder();
     let people = place.people(1_000, 1_000_000).await;
-    let pairs = [wrong_keys(&people[0]), users(&people), jobs(&place, &people).await];
+    let [read, accept] = jobs(&place, &people).await;
+    let pairs = [wrong_keys(&people[0]), users(&people), read, accept];
     let server = Server::limited(&place, 0);
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["time to refuse", "µs", "µs", "difference, µs", "|t|", "aim"]);
@@ -71,7 +73,7 @@ fn wrong_keys(person: &Person) -> Pair {
         vec![Question { path: "/api/agents".to_owned(), key: apikey::with_checksum(&body) }]
     };
     let what = "a key wrong in its first secret letter, and in its last";
-    Pair { what, kinds: [wrong_at(FIRST), wrong_at(LAST)], answer: StatusCode::UNAUTHORIZED }
+    Pair { what, method: Method::GET, kinds: [wrong_at(FIRST), wrong_at(LAST)], answer: StatusCode::UNAUTHORIZED }
 }
 
 /// Users that are there, and users that are not.
@@ -80,20 +82,28 @@ fn users(people: &[Person]) -> Pair {
     let there = people[1..=JOBS].iter().map(|person| ask(person.id.to_string())).collect();
     let mut ids = ids();
     let unknown = (0..JOBS).map(|_| ask(ids.user().to_string())).collect();
-    Pair { what: "another user's id, and nobody's", kinds: [there, unknown], answer: StatusCode::FORBIDDEN }
+    let what = "another user's id, and nobody's";
+    Pair { what, method: Method::GET, kinds: [there, unknown], answer: StatusCode::FORBIDDEN }
 }
 
-/// Jobs of others that are there, paid and over, and jobs that are not.
-async fn jobs(place: &Place, people: &[Person]) -> Pair {
-    let ask = |id: String| Question { path: format!("/api/jobs/{id}"), key: people[0].key.clone() };
+/// Jobs of others that are there, paid and over, and jobs that are not: to read, and to accept.
+async fn jobs(place: &Place, people: &[Person]) -> [Pair; 2] {
     let store = place.store().await;
     let mut there = Vec::new();
     for person in &people[1..=JOBS] {
-        there.push(ask(one_paid_in_engine(&store, person.id, people[999].id).await.to_string()));
+        there.push(one_paid_in_engine(&store, person.id, people[999].id).await);
     }
     let mut ids = ids();
-    let unknown = (0..JOBS).map(|_| ask(ids.job().to_string())).collect();
-    Pair { what: "another user's job, and none", kinds: [there, unknown], answer: StatusCode::NOT_FOUND }
+    let unknown: Vec<_> = (0..JOBS).map(|_| ids.job()).collect();
+    let ask = |what, method, ending: &str| {
+        let question = |id| Question { path: format!("/api/jobs/{id}{ending}"), key: people[0].key.clone() };
+        let kinds = [&there, &unknown].map(|jobs| jobs.iter().map(question).collect());
+        Pair { what, method, kinds, answer: StatusCode::NOT_FOUND }
+    };
+    [
+        ask("another user's job, and none", Method::GET, ""),
+        ask("another user's job to accept, and none", Method::POST, "/accept"),
+    ]
 }
 
 /// Ids such as the exchange itself makes.
@@ -111,7 +121,7 @@ async fn compare(server: &Server, pair: &Pair) -> Compared {
         for kind in [first, 1 - first] {
             let Question { path, key } = &pair.kinds[kind][turn % pair.kinds[kind].len()];
             let begun = Instant::now();
-            let (status, _) = client.ask(Method::GET, path, key, "").await;
+            let (status, _) = client.ask(pair.method.clone(), path, key, "").await;
             let took = begun.elapsed();
             assert_eq!(status, pair.answer, "{path}");
             if turn >= BEFORE {

@@ -30,9 +30,16 @@ pub(super) const RESTORE_EXAMPLES: &str = "Examples:
   clawrk admin restore /var/backups/clawrk.db --data-dir /var/lib/clawrk
   clawrk admin restore /var/backups/clawrk.db --force
 
-With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's
-moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that
+A backup ends with a digest: a file in which anything changed since it was written is refused. It is no signature: \
+whoever may write the file may write the digest, too.
+
+With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's \
+moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that \
 was used since then is a new one, and timers that ran out meanwhile fire at the next start.";
+
+/// What is checked of every copy, for people and for programs.
+const SOUND: &str = "whole, and the books balance";
+const CHECKED: [&str; 2] = ["pages", "books"];
 
 /// Shorter work needs no sign that it goes on.
 const LONG: Duration = Duration::from_secs(1);
@@ -75,6 +82,7 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
     if out.is_json() {
         let mut document = document(&args.file, &contents);
         document["moment"] = json!(moment);
+        document["checked"] = json!(CHECKED);
         document["secret_key_included"] = json!(false);
         document["secret_key_opens"] = json!(fit == SecretFit::Opens);
         out.document(&document);
@@ -83,6 +91,7 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
     let mut card = Card::new(&args.file.display().to_string());
     card.field("moment", format::exact(&moment.to_string()));
     fields(&mut card, &contents);
+    card.field("checked", SOUND);
     out.card(&card);
     if contents.seal.is_none() {
         out.note("No server was started on it yet, so there is no secret_key that it needs.");
@@ -121,23 +130,33 @@ pub(super) async fn restore(args: &RestoreArgs, out: &Output) -> Result<(), Fail
     {
         return Err(Failure::failed("file", format!("Cannot read {}: {error}", args.file.display())));
     }
-    let _claim = open::claim(&config).map_err(|error| match error {
+    let claim = open::claim(&config).map_err(|error| match error {
         open::OpenError::Claimed { path } => {
             let failure = Failure::failed("in_use", format!("A server has {path} open"));
             failure.hint("stop it first: what it acknowledges while a backup is put in place would be lost")
         }
         error => anyhow::Error::from(error).into(),
     })?;
+    let restored = put_back(args, &config, out).await;
+    // A refusal leaves nothing behind.
+    if let (Err(_), Some(claim)) = (&restored, claim) {
+        claim.undo();
+    }
+    restored
+}
+
+/// Does it in a data folder that is claimed.
+async fn put_back(args: &RestoreArgs, config: &Config, out: &Output) -> Result<(), Failure> {
     let (dir, file, force) = (config.data_dir.clone(), args.file.clone(), args.force);
     let work = move |progress: &Arc<Progress>| Restore::prepare(&file, &dir, force, progress);
-    let prepared = watched("Copying the backup", out, work).await.map_err(|error| said(error, &config))?;
+    let prepared = watched("Copying the backup", out, work).await.map_err(|error| said(error, config))?;
     let contents = prepared.contents().clone();
-    let fit = open::secret_fit(&config, contents.seal.as_deref()).map_err(anyhow::Error::from)?;
+    let fit = open::secret_fit(config, contents.seal.as_deref()).map_err(anyhow::Error::from)?;
     if fit == SecretFit::Other {
-        return Err(other_secret(&args.file, &config));
+        return Err(other_secret(&args.file, config));
     }
-    let kept = prepared.finish(Clock::System.now()).map_err(|error| said(error, &config))?;
-    show_restored(args, &config, &contents, kept.as_deref(), fit, out);
+    let kept = prepared.finish(Clock::System.now()).map_err(|error| said(error, config))?;
+    show_restored(args, config, &contents, kept.as_deref(), fit, out);
     Ok(())
 }
 
@@ -151,6 +170,8 @@ fn show_restored(
 ) {
     if out.is_json() {
         let mut document = document(&args.file, contents);
+        let digest = contents.digest.is_some().then_some("digest");
+        document["checked"] = CHECKED.into_iter().chain(digest).collect();
         document["data_dir"] = json!(config.data_dir);
         document["replaced"] = json!(kept);
         document["secret_key_missing"] = json!(fit == SecretFit::Missing);
@@ -159,10 +180,18 @@ fn show_restored(
     let mut card = Card::new(&config.data_dir.display().to_string());
     card.field("from", args.file.display().to_string());
     fields(&mut card, contents);
+    let unchanged = contents.digest.is_some();
+    card.field("checked", if unchanged { format!("as it was written, {SOUND}") } else { SOUND.to_owned() });
     card.maybe("replaced", kept.map(|kept| kept.display().to_string()));
     out.card(&card);
     if kept.is_some() {
         out.note("What was there is kept under the name above; `clawrk admin restore` takes it, too.");
+    }
+    if !unchanged {
+        out.note(
+            "It carries no digest: an earlier clawrk wrote it, or it was replaced by a restore. Whether a text or a key \
+             in it changed since could not be checked.",
+        );
     }
     out.note(
         "All is as it was at the backup's moment: what happened since then is gone, API keys that were revoked since \
@@ -231,6 +260,7 @@ fn document(file: &Path, contents: &Contents) -> Value {
         "transfers": contents.audit.transfers,
         "changed_at": contents.changed_at,
         "bytes": contents.bytes,
+        "sha256": contents.digest,
     })
 }
 
@@ -241,7 +271,6 @@ fn fields(card: &mut Card, contents: &Contents) {
     card.field("jobs", contents.audit.escrows.0.to_string());
     card.field("transfers", contents.audit.transfers.to_string());
     card.field("size", format::size(contents.bytes));
-    card.field("checked", "whole, and the books balance");
 }
 
 fn other_secret(file: &Path, config: &Config) -> Failure {
@@ -274,6 +303,9 @@ fn said(error: BackupError, config: &Config) -> Failure {
             "older",
             Some("back it up with the version that serves it, or start this version's server on it first"),
         ),
+        BackupError::Changed(_) => {
+            failed("changed", Some("copy it anew from where it is kept, or restore another backup"))
+        }
         BackupError::Damaged { .. } => {
             failed("damaged", Some("a backup from before may be whole: restore checks it first"))
         }

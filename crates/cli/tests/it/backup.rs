@@ -133,6 +133,70 @@ fn a_backup_says_when_the_secret_beside_it_does_not_open_it() {
 }
 
 #[test]
+fn programs_are_told_what_was_checked() {
+    let exchange = Exchange::sqlite();
+    exchange.user("ada", 2000);
+    let file = beside(&exchange, "backup.db");
+    let made = exchange.json(["admin", "backup", file.to_str().unwrap(), "--json"]);
+    assert_eq!(made["checked"], json!(["pages", "books"]));
+    // Anybody can check the digest with the shell.
+    let shell = format!("head -c -86 {} | sha256sum | head -c 64", file.display());
+    let summed = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    assert_eq!(made["sha256"], String::from_utf8(summed.stdout).unwrap());
+    let said = exchange.json(["admin", "restore", file.to_str().unwrap(), "--force", "--json"]);
+    assert_eq!((&said["checked"], &said["sha256"]), (&json!(["pages", "books", "digest"]), &made["sha256"]));
+    let kept = said["replaced"].as_str().unwrap();
+    let said = exchange.json(["admin", "restore", kept, "--force", "--json"]);
+    assert_eq!((&said["checked"], &said["sha256"]), (&json!(["pages", "books"]), &json!(null)));
+}
+
+#[test]
+fn a_refused_restore_leaves_nothing_behind() {
+    let exchange = Exchange::sqlite();
+    drop(exchange.serve());
+    let file = beside(&exchange, "backup.db");
+    exchange.json(["admin", "backup", file.to_str().unwrap(), "--json"]);
+    let (notes, bent) = (beside(&exchange, "notes.db"), beside(&exchange, "bent.db"));
+    std::fs::write(&notes, "no database").unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&bent, bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (fresh, there) = (folder.path().join("a/b/data"), folder.path().join("there"));
+    std::fs::create_dir(&there).unwrap();
+    let other = "a third secret, which is long enough too";
+    for dir in [&fresh, &there] {
+        for (file, more) in [(&notes, &[][..]), (&bent, &[]), (&file, &["--secret-key", other])] {
+            let arguments = ["admin", "restore", file.to_str().unwrap(), "--data-dir", dir.to_str().unwrap()];
+            let refused = exchange.command(arguments.iter().chain(more)).output().unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+            let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|left| left.unwrap().path()).collect();
+            assert_eq!(left, std::slice::from_ref(&there), "{}", file.display());
+            assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0, "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn help_fills_its_lines_at_any_width() {
+    let exchange = Exchange::sqlite();
+    for (width, command) in [60, 80, 100, 120].into_iter().flat_map(|width| [(width, "backup"), (width, "restore")]) {
+        let mut help = exchange.command(["admin", command, "--help"]);
+        let output = help.env("COLUMNS", width.to_string()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, prose) = text.split_once("Examples:\n").unwrap();
+        let lines: Vec<&str> = prose.lines().collect();
+        assert!(lines.len() > 3);
+        for pair in lines.windows(2).filter(|pair| !pair[0].is_empty() && !pair[1].starts_with("  ")) {
+            let next = pair[1].split(' ').next().unwrap();
+            assert!(pair[0].chars().count() <= width, "{text}");
+            let fits = !next.is_empty() && pair[0].chars().count() + 1 + next.chars().count() <= width;
+            assert!(!fits, "at {width} columns, {next:?} stands on a line of its own:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn a_restore_that_cannot_be_written_leaves_the_exchange() {
     let exchange = Exchange::sqlite();
     exchange.user("ada", 2000);

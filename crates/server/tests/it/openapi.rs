@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use clawrk_server::edge::Limits;
 use serde_json::Value;
 
-use crate::support::TestApp;
+use crate::support::{Answer, TestApp};
 
 #[test]
 fn the_description_is_what_it_was() {
@@ -19,9 +20,83 @@ fn operations_have_names_of_their_own_and_answers_say_what_they_mean() {
     assert_eq!(names.len(), operations().count());
     for (_, operation) in operations() {
         for response in operation["responses"].as_object().unwrap().values() {
+            let response = followed(&document, response);
             assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{operation}");
         }
     }
+}
+
+/// What is described, also where only its name stands.
+fn followed<'a>(document: &'a Value, described: &'a Value) -> &'a Value {
+    let name = described["$ref"].as_str();
+    name.map_or(described, |name| document.pointer(name.strip_prefix('#').unwrap()).expect("it is described"))
+}
+
+/// Asserts that the answer is one of those that the operation is said to give, headers that speak of limits included.
+#[track_caller]
+fn assert_described(document: &Value, operation: &Value, answer: &Answer, what: &str) {
+    let responses = &operation["responses"];
+    let (status, described) = (answer.status.as_str(), &responses[answer.status.as_str()]);
+    let described = followed(document, if described.is_null() { &responses["default"] } else { described });
+    let said = described["headers"].as_object().into_iter().flat_map(|headers| headers.keys());
+    let said: BTreeSet<String> = said.map(|name| name.to_lowercase()).collect();
+    let limits = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+    let sent = limits.into_iter().filter(|name| answer.headers.contains_key(*name)).map(str::to_owned);
+    let sent: BTreeSet<String> = sent.collect();
+    // Only some conflicts pass by themselves.
+    let may_lack = if status == "409" { Some("retry-after") } else { None };
+    assert!(sent.is_subset(&said), "{what}: {status}: sent {sent:?}, described {said:?}");
+    assert!(
+        said.iter().all(|name| sent.contains(name) || Some(name.as_str()) == may_lack),
+        "{what}: {status}: {said:?}"
+    );
+}
+
+#[tokio::test]
+async fn limits_of_requests_and_bodies_are_described_where_they_are_held() {
+    let document = clawrk_server::openapi();
+    let one_a_minute = Limits { requests_per_minute: 1, ..Limits::default() };
+    let too_large = vec![b' '; 9 << 20];
+    let mut refused = [0, 0];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let app = TestApp::limited(one_a_minute).await;
+            let ada = app.user("ada", 0).await;
+            let (what, path) = (format!("{method} {path}"), path.replace("{id}", "000000000000"));
+            let method = method.to_uppercase();
+            let send = |body| ada.send(&method, &path, body, &[]);
+            let answers = [send(Some(too_large.clone())).await, send(None).await];
+            for (answer, limit) in answers.iter().zip(["413", "429"]) {
+                assert_described(&document, operation, answer, &what);
+                let is_described = !operation["responses"][limit].is_null();
+                assert_eq!(answer.status.as_str() == limit, is_described, "{what}: {} for {limit}", answer.status);
+            }
+            for (count, limit) in refused.iter_mut().zip(["413", "429"]) {
+                *count += usize::from(!operation["responses"][limit].is_null());
+            }
+        }
+    }
+    assert_eq!(refused, [13, 28]);
+}
+
+#[test]
+fn whoever_should_come_back_is_told_when() {
+    let document = clawrk_server::openapi();
+    let (mut away, mut in_hand) = (0, 0);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let says_when = |status: &str| {
+                !followed(&document, &operation["responses"][status])["headers"]["Retry-After"].is_null()
+            };
+            assert_eq!(says_when("503"), path != "/healthz", "{method} {path}");
+            away += usize::from(says_when("503"));
+            let parameters = operation["parameters"].as_array();
+            let once = parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
+            assert_eq!(says_when("409"), once, "{method} {path}");
+            in_hand += usize::from(once);
+        }
+    }
+    assert_eq!((away, in_hand), (29, 11));
 }
 
 #[tokio::test]

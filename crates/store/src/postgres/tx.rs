@@ -13,7 +13,7 @@ use crate::hot::Known;
 use crate::tx::{Found, Lock, News, Step, Tx, broken};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
-use crate::{Clock, StoreError};
+use crate::{Clock, StoreError, sql};
 
 /// What travels together, at most.
 const FLIGHT: usize = 24;
@@ -219,6 +219,7 @@ impl Tx for PostgresTx<'_> {
         let question = |step| match step {
             Step::Lock(Lock::User(user)) => ("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", vec![user.into()]),
             Step::Lock(Lock::Job(job)) => ("SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE", vec![job.into()]),
+            Step::Lock(Lock::JobKnownTo(job, user)) => (sql::LOCK_JOB_KNOWN_TO, sql::known_to(job, user)),
             Step::Lock(Lock::Task(kind, job)) => (
                 "SELECT FROM tasks WHERE kind = $1 AND job_id = $2 FOR UPDATE SKIP LOCKED",
                 vec![kind.as_str().into(), job.into()],

@@ -62,6 +62,7 @@ impl Sqlite {
         // Grouped: otherwise a migration and the note that it was made are two transactions, and whoever is cut off
         // between them finds the tables there and tries to make them again.
         embedded::migrations::runner().set_grouped(true).run(&mut connection)?;
+        backup::unmark(&connection)?;
         drop(alone);
         let observer = Arc::new(OnceLock::new());
         Ok(Self {

@@ -13,6 +13,7 @@ use clawrk_store::{Outcome, Request, Store, StoreError};
 use futures_util::future::join_all;
 
 use crate::support::{Harness, background, new_user, on_both_databases, posting, receipt, review, seed, submission};
+use crate::throwaway::connect;
 
 on_both_databases!(
     pulls_at_once_hold_each_job_once,
@@ -309,4 +310,46 @@ async fn nodes_may_start_at_once(h: &Harness) {
     let nobody = UserId(uuid::Uuid::nil());
     let refused = h.refused(Actor::Operator, Action::Grant { user: nobody, amount: Cents(1) }).await;
     assert_eq!(refused, Rejection::NotFound("user"));
+}
+
+#[tokio::test]
+async fn whoever_may_not_know_of_a_job_does_not_wait_for_it() {
+    let Some(h) = Harness::postgres().await else { return };
+    let (ada, bob, eve) = (h.user("ada", 500).await, h.user("bob", 0).await, h.user("eve", 0).await);
+    let job = h.post(ada, 500).await;
+    h.moved(bob, Action::Claim { agent: None, job }).await;
+    h.raw(&format!("BEGIN; SELECT FROM jobs WHERE id = '{job}' FOR UPDATE")).await;
+    let refused = h.refused(Actor::User(eve), Action::Accept(job));
+    let refused = tokio::time::timeout(Duration::from_secs(5), refused).await;
+    assert_eq!(refused, Ok(Rejection::NotFound("job")));
+    let accepted = h.moved(bob, Action::Accept(job));
+    let waits = tokio::time::timeout(Duration::from_millis(200), accepted).await;
+    assert!(waits.is_err(), "whoever holds it waits");
+    h.raw("COMMIT").await;
+}
+
+#[tokio::test]
+async fn a_job_that_becomes_known_too_late_to_be_locked_is_not_decided_about() {
+    let Some(h) = Harness::postgres().await else { return };
+    let (ada, bob, eve) = (h.user("ada", 500).await, h.user("bob", 0).await, h.user("eve", 0).await);
+    let job = h.post(ada, 500).await;
+    h.moved(bob, Action::Claim { agent: None, job }).await;
+    // The job's row is found to be nothing to eve; then the look waits, and meanwhile the job is open to all.
+    let other = connect(h.url().unwrap()).await;
+    other.batch_execute("BEGIN; LOCK TABLE briefs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let meanwhile = async {
+        while h.number("SELECT COUNT(*) FROM pg_locks WHERE relation = 'briefs'::regclass AND NOT granted").await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        h.raw(&format!(
+            "UPDATE jobs SET status = 'queued', worker_agent_id = NULL, worker_user_id = NULL,
+                        hold_expires_at = NULL WHERE id = '{job}'"
+        ))
+        .await;
+        other.batch_execute("COMMIT").await.unwrap();
+    };
+    let claim = h.submit(Actor::User(eve), Action::Claim { agent: None, job });
+    let (claimed, ()) = tokio::join!(claim, meanwhile);
+    assert!(matches!(claimed.unwrap(), Outcome::Rejected(Rejection::NotFound("job"))));
+    h.moved(eve, Action::Claim { agent: None, job }).await;
 }

@@ -43,6 +43,35 @@ fn an_exchange_is_backed_up_and_put_back() {
 }
 
 #[test]
+fn a_backup_in_which_something_changed_is_not_put_back() {
+    let mut story = Transcript::of(&[("ada", 2000)]);
+    story.play(
+        "ada $ run 'Count to ten' --price 500 -y
+        operator $ admin backup one.db
+        operator $ admin restore one.db --data-dir first",
+    );
+    let file = story.exchange.folder().join("one.db");
+    let sound = std::fs::read(&file).unwrap();
+    let words = b"Count to ten";
+    let place = sound.windows(words.len()).position(|bytes| bytes == words).unwrap();
+    let mut bent = sound.clone();
+    // One bit: "Bount to ten".
+    bent[place] ^= 1;
+    std::fs::write(story.exchange.folder().join("bent.db"), &bent).unwrap();
+    std::fs::write(story.exchange.folder().join("short.db"), &sound[..sound.len() - 100]).unwrap();
+    // Neither a digest nor the word on the first page that there must be one.
+    let mut earlier = sound[..sound.len() - 86].to_owned();
+    earlier[68..72].fill(0);
+    std::fs::write(story.exchange.folder().join("earlier.db"), &earlier).unwrap();
+    story.play(
+        "operator $ admin restore bent.db --data-dir second
+        operator $ admin restore short.db --data-dir second
+        operator $ admin restore earlier.db --data-dir second",
+    );
+    assert_told!(story.told());
+}
+
+#[test]
 fn postgresql_has_its_own_tools_for_this() {
     let exchange = Exchange::sqlite();
     let mut told = String::new();

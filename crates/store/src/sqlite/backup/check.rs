@@ -35,6 +35,8 @@ pub struct Contents {
     pub changed_at: Option<Timestamp>,
     /// Opens only under the `secret_key` that the exchange was served with; none if it never was.
     pub seal: Option<Vec<u8>>,
+    /// The SHA-256 that was written with the backup, or was found to be right; none where a file carries none.
+    pub digest: Option<String>,
 }
 
 /// How a database's schema relates to this program's.
@@ -109,6 +111,7 @@ pub(super) fn contents(path: &Path, progress: &Arc<Progress>) -> Result<Contents
         audit,
         changed_at: holds.int_or_null(1)?.map(Timestamp::from_micros),
         seal: seal.first().map(|row| row.bytes(0).map(<[u8]>::to_owned)).transpose()?,
+        digest: None,
     })
 }
 

@@ -7,11 +7,13 @@
 //! too, but takes half as long again, writing every row and index anew, and it cannot tell how far it is or let the disk
 //! breathe between two steps.
 //!
-//! What was copied is checked before it counts (`check.rs`). A backup is in rollback mode, so that it is one file,
-//! and can be read where nothing can be written. Putting one back is in `restore.rs`.
+//! What was copied is checked before it counts (`check.rs`), and ends with a digest (`digest.rs`). A backup is in
+//! rollback mode, so that it is one file, and can be read where nothing can be written. Putting one back is in
+//! `restore.rs`.
 
 mod check;
 mod copy;
+mod digest;
 mod place;
 mod restore;
 
@@ -28,6 +30,7 @@ pub use check::Contents;
 pub use restore::Restore;
 
 use check::Age;
+pub(super) use digest::unmark;
 use place::Partial;
 
 /// Why nothing was copied, or nothing put back. Whatever was there before is still there.
@@ -83,6 +86,9 @@ pub enum BackupError {
     /// The schema is of an earlier version of this program.
     #[error("an older clawrk than this one wrote {}", .0.display())]
     Older(PathBuf),
+    /// The digest at a backup's end is another one than its content's, or is gone.
+    #[error("the backup {} is not as it was written: something in it was changed or lost since", .0.display())]
+    Changed(PathBuf),
     /// SQLite finds damage.
     #[error("the database {} is damaged: {found}", .path.display())]
     Damaged {
@@ -127,15 +133,15 @@ pub enum BackupError {
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
-    pages: AtomicU64,
+    all: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Progress {
     /// How much is copied, of a hundred; none when all is, and it is being checked.
     pub fn percent(&self) -> Option<u64> {
-        let (done, pages) = (self.done.load(Ordering::Relaxed), self.pages.load(Ordering::Relaxed));
-        (pages == 0 || done < pages).then(|| done * 100 / pages.max(1))
+        let (done, all) = (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed));
+        (all == 0 || done < all).then(|| done * 100 / all.max(1))
     }
 
     /// Asks for an end: what was begun goes away, what was there before stays.
@@ -147,9 +153,9 @@ impl Progress {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, done: u64, pages: u64) {
+    fn tell(&self, done: u64, all: u64) {
         self.done.store(done, Ordering::Relaxed);
-        self.pages.store(pages, Ordering::Relaxed);
+        self.all.store(all, Ordering::Relaxed);
     }
 }
 
@@ -184,7 +190,10 @@ pub fn back_up(
     let partial = Partial::beside(file)?;
     copy::copy(&source, &database, &partial, progress)?;
     drop(source);
-    let contents = check::contents(partial.path(), progress).map_err(|error| of_original(error, &database))?;
+    digest::mark(&partial)?;
+    let mut contents = check::contents(partial.path(), progress).map_err(|error| of_original(error, &database))?;
+    contents.digest = Some(digest::append(&partial, progress)?);
+    contents.bytes += digest::LINE;
     place::check_target(file, dir, overwrite)?;
     partial.put_at(file)?;
     Ok((moment, contents))

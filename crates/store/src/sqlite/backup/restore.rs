@@ -2,7 +2,8 @@
 //!
 //! | Phase   | What happens                                                              | Killed then, there is |
 //! |---------|---------------------------------------------------------------------------|-----------------------|
-//! | prepare | the backup is copied beside the database, brought up to date and checked  | the old exchange      |
+//! | prepare | the backup is copied beside the database, compared with its digest,       | the old exchange      |
+//! |         | brought up to date and checked                                            |                       |
 //! | claim   | nobody opens the database any more; a server must not run at all          | the old exchange      |
 //! | fold    | the old write-ahead log goes into its database, and its files go          | the old exchange      |
 //! | keep    | the old database gets a second name, synced                               | the old exchange      |
@@ -25,7 +26,7 @@ use clawrk_domain::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::place::{self, Partial};
-use super::{BackupError, Contents, Progress, check, copy, of_original, open, unread};
+use super::{BackupError, Contents, Progress, check, copy, digest, of_original, open, unread};
 use crate::StoreError;
 use crate::sqlite::{FILE, LOCK, alone, embedded};
 
@@ -51,14 +52,19 @@ impl Restore {
         place::check_own(file, dir)?;
         let database = dir.join(FILE);
         replaces(&database, replace)?;
-        let source = open(file)?;
-        let source = source.unchecked_transaction().map_err(|error| unread(file, error))?;
-        check::age(&source, file)?;
         let partial = Partial::beside(&database)?;
-        copy::copy(&source, file, &partial, progress)?;
-        drop(source);
+        let digest = digest::copy(file, &partial, progress)?;
+        if digest.is_some() {
+            check::age(&open(partial.path())?, file)?;
+        } else {
+            let source = open(file)?;
+            let source = source.unchecked_transaction().map_err(|error| unread(file, error))?;
+            check::age(&source, file)?;
+            copy::copy(&source, file, &partial, progress)?;
+        }
         update(partial.path())?;
-        let contents = check::contents(partial.path(), progress).map_err(|error| of_original(error, file))?;
+        let mut contents = check::contents(partial.path(), progress).map_err(|error| of_original(error, file))?;
+        contents.digest = digest;
         partial.sync()?;
         Ok(Self { dir: dir.to_owned(), partial, contents, replace })
     }

@@ -323,4 +323,18 @@ pub(super) async fn a_job_is_read_for_those_who_may_know_of_it(h: &Harness) {
     h.raw("UPDATE briefs SET criteria = '{'").await;
     assert_eq!(h.store.job_known_to(job, eve).await.unwrap(), None);
     assert!(h.store.job_known_to(job, bob).await.is_err());
+    for action in [
+        Action::Pay(job),
+        Action::Cancel(job),
+        claim(),
+        Action::Accept(job),
+        Action::Reject(job),
+        submission(job),
+        Action::Fail { job, reason: None },
+        review(job, Verdict::Pass),
+    ] {
+        let (eve, bob) = (Actor::User(eve), Actor::User(bob));
+        assert_eq!(h.refused(eve, action.clone()).await, Rejection::NotFound("job"), "{action:?}");
+        assert!(h.submit(bob, action.clone()).await.is_err(), "{action:?}");
+    }
 }

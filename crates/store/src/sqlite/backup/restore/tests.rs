@@ -10,6 +10,9 @@ use crate::{Clock, Store};
 
 const NOW: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
+/// How long a digest's line is.
+const LINE: usize = digest::LINE as usize;
+
 /// A folder as a server leaves it that was killed: these users are in the log, not in the database.
 fn exchange(users: &[&str]) -> TempDir {
     let (served, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -56,8 +59,41 @@ fn backup(users: &[&str], tampered: &str) -> (TempDir, PathBuf) {
     let (dir, kept) = (exchange(users), tempfile::tempdir().unwrap());
     let file = kept.path().join("backup.db");
     back_up(dir.path(), &file, false, &Clock::manual(NOW), &Arc::default()).unwrap();
-    Connection::open(&file).unwrap().execute_batch(tampered).unwrap();
+    if !tampered.is_empty() {
+        Connection::open(&file).unwrap().execute_batch(tampered).unwrap();
+        seal_anew(&file);
+    }
     (kept, file)
+}
+
+/// What whoever tampers with a backup may do too: the digest of what it has become.
+fn seal_anew(file: &Path) {
+    let partial = Partial::beside(file).unwrap();
+    let bytes = std::fs::read(file).unwrap();
+    std::io::Write::write_all(&mut partial.file(), &bytes[..bytes.len() / 4096 * 4096]).unwrap();
+    digest::append(&partial, &Progress::default()).unwrap();
+    partial.put_at(file).unwrap();
+}
+
+/// Why the file is not taken, or what was found of its digest.
+fn refusal(file: &Path, dir: &Path) -> String {
+    match Restore::prepare(file, dir, true, &Arc::default()) {
+        Ok(restore) => format!("Ok, {}", restore.contents().digest.as_deref().unwrap_or("no digest")),
+        Err(BackupError::Changed(path)) if path == file => "Changed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A backup that holds texts, a key and money.
+fn rich() -> (TempDir, PathBuf) {
+    backup(
+        &["new"],
+        "INSERT INTO agents VALUES (x'01', x'02', 'an agent', 'a personality, word for word', NULL, 1, 0, NULL);
+         INSERT INTO api_keys VALUES ('id', x'02', 'a key', CAST('the hash of a key, 32 bytes long' AS BLOB), 1, 0, NULL,
+                                      NULL, NULL);
+         INSERT INTO transfers VALUES (x'03', 0, 'outside', 'wallet', 'new', NULL, 500, 'grant', NULL);
+         UPDATE wallets SET balance_cents = 500, last_transfer = x'03'",
+    )
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -104,7 +140,9 @@ fn a_restore_after_one_that_was_killed_finds_one_exchange_with_one_name() {
     // What was kept goes back the same way, and both are kept.
     Restore::prepare(&kept, dir.path(), true, &Arc::default()).unwrap().finish(NOW).unwrap();
     assert_eq!(users(&database), ["old"]);
-    assert_eq!(users(&dir.path().join("clawrk.db.replaced-20250101T000000-2")), ["new"]);
+    let again = dir.path().join("clawrk.db.replaced-20250101T000000-2");
+    assert_eq!(users(&again), ["new"]);
+    assert_eq!(refusal(&again, dir.path()), "Ok, no digest", "it was no backup any more");
 }
 
 #[test]
@@ -168,12 +206,101 @@ fn a_backup_with_a_bent_page_or_cut_short_is_refused() {
         let dir = exchange(&["old"]);
         let refused = Restore::prepare(&file, dir.path(), true, &Arc::default());
         assert!(
-            matches!(refused, Err(BackupError::Damaged { .. } | BackupError::Foreign { .. })),
+            matches!(refused, Err(BackupError::Changed(_) | BackupError::Damaged { .. } | BackupError::Foreign { .. })),
             "{} bytes: {:?}",
             broken.len(),
             refused.err()
         );
         assert_eq!(opens(dir.path()), ["old"]);
+    }
+}
+
+#[test]
+fn a_bit_that_fell_over_in_a_backup_is_noticed_wherever_it_stands() {
+    let (dir, (_kept, file)) = (exchange(&["old"]), rich());
+    let sound = std::fs::read(&file).unwrap();
+    let found = refusal(&file, dir.path());
+    assert_eq!(found.len(), "Ok, ".len() + 64, "{found}");
+    let place = |text: &str| sound.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap();
+    let spoken_for = [place("a personality"), place("the hash of a key"), place("an agent")];
+    let line = sound.len() - LINE;
+    let places = spoken_for.into_iter().chain(0..100).chain((100..line).step_by(1009)).chain(line..sound.len());
+    for (n, place) in places.enumerate() {
+        let mut bent = sound.clone();
+        bent[place] ^= 1 << (n % 8);
+        std::fs::write(&file, &bent).unwrap();
+        assert_eq!(refusal(&file, dir.path()), "Changed", "bit {} of byte {place}", n % 8);
+    }
+    assert_eq!(opens(dir.path()), ["old"]);
+}
+
+#[test]
+fn a_backup_that_was_written_to_is_noticed_even_if_its_books_balance() {
+    for (change, without_digest) in [
+        ("UPDATE wallets SET balance_cents = 600; UPDATE transfers SET cents = 600", "Ok, no digest"),
+        ("UPDATE wallets SET balance_cents = 600", "the books in"),
+        ("DELETE FROM api_keys", "Ok, no digest"),
+        ("UPDATE users SET is_admin = 1", "Ok, no digest"),
+        ("VACUUM", "Ok, no digest"),
+    ] {
+        let (dir, (_kept, file)) = (exchange(&["old"]), rich());
+        let mut sound = std::fs::read(&file).unwrap();
+        let line = sound.split_off(sound.len() - LINE);
+        Connection::open(&file).unwrap().execute_batch(change).unwrap();
+        assert_eq!(refusal(&file, dir.path()), "Changed", "{change}");
+        // The old line behind the new pages, should SQLite have cut it off.
+        let pages = std::fs::read(&file).unwrap();
+        let pages = &pages[..pages.len() / 4096 * 4096];
+        std::fs::write(&file, [pages, &line].concat()).unwrap();
+        assert_eq!(refusal(&file, dir.path()), "Changed", "{change}");
+        // All else that is checked has nothing against most of it.
+        let mut plain = pages.to_vec();
+        plain[68..72].fill(0);
+        std::fs::write(&file, plain).unwrap();
+        assert!(refusal(&file, dir.path()).starts_with(without_digest), "{change}");
+    }
+}
+
+#[test]
+fn a_backup_that_lost_its_end_is_not_taken_for_one_that_never_had_a_digest() {
+    let (dir, (_kept, file)) = (exchange(&["old"]), rich());
+    let sound = std::fs::read(&file).unwrap();
+    let pages = sound.len() - LINE;
+    for length in [sound.len() - 1, pages + 1, pages, pages - 1, pages - 4096, pages / 2, 4096, 72] {
+        std::fs::write(&file, &sound[..length]).unwrap();
+        assert_eq!(refusal(&file, dir.path()), "Changed", "{length} bytes");
+    }
+    std::fs::write(&file, [&sound[..], &[0]].concat()).unwrap();
+    assert_eq!(refusal(&file, dir.path()), "Changed", "one byte more");
+    // An earlier version wrote neither the line nor the word that there is one.
+    let mut earlier = sound[..pages].to_owned();
+    earlier[68..72].fill(0);
+    std::fs::write(&file, &earlier).unwrap();
+    assert_eq!(refusal(&file, dir.path()), "Ok, no digest");
+}
+
+#[test]
+fn a_backup_that_became_an_exchange_is_one_like_any_other() {
+    let (_kept, file) = backup(&["new"], "");
+    // By a restore, or by hand.
+    for by_hand in [false, true] {
+        let (dir, later) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let database = dir.path().join(FILE);
+        if by_hand {
+            std::fs::copy(&file, &database).unwrap();
+        } else {
+            Restore::prepare(&file, dir.path(), false, &Arc::default()).unwrap().finish(NOW).unwrap();
+            assert_eq!(std::fs::metadata(&database).unwrap().len() % 4096, 0, "the line is not in it");
+        }
+        assert_eq!(opens(dir.path()), ["new"]);
+        drop(Store::sqlite(dir.path(), clawrk_domain::Policy::default(), Clock::manual(NOW)).unwrap());
+        let again = later.path().join("again.db");
+        let (_, made) = back_up(dir.path(), &again, false, &Clock::manual(NOW), &Arc::default()).unwrap();
+        assert_eq!(made.bytes, std::fs::metadata(&again).unwrap().len());
+        let restore = Restore::prepare(&again, dir.path(), true, &Arc::default()).unwrap();
+        assert_eq!((&restore.contents().digest, made.digest.is_some()), (&made.digest, true));
+        let kept = restore.finish(NOW).unwrap().unwrap();
+        assert_eq!(refusal(&kept, dir.path()), "Ok, no digest", "by hand: {by_hand}");
     }
 }
 
