@@ -17,10 +17,10 @@ use crate::proof::prove;
 const TIMERS: usize = 12;
 const HOLD_SECONDS: i64 = 1;
 const REVIEW_WINDOW_SECONDS: i64 = 2;
-/// A timer fires within a second.
-const SOON: Duration = Duration::from_secs(1);
+/// A timer fires within a second; a machine that is busy with other tests may take one more.
+const SOON: Duration = Duration::from_secs(2);
 /// One that a dead node had in hand, or that a test held up, fires when its lease is over.
-const AFTER_A_DEATH: Duration = Duration::from_secs(3);
+const AFTER_A_DEATH: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn timers_fire_once_and_soon_when_the_node_that_has_them_in_hand_dies() {
@@ -170,6 +170,8 @@ async fn die_with_timers_in_hand(
     let began = Instant::now();
     let waiting = "SELECT application_name FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))";
     let name = loop {
+        // A transaction sees the backends that there were when it first looked, else.
+        database.batch_execute("SELECT pg_stat_clear_snapshot()").await.unwrap();
         if let Some(name) = ask(database, waiting).await.pop() {
             break name;
         }
