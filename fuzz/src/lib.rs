@@ -435,9 +435,9 @@ pub fn matching(data: &[u8]) {
         assert_eq!((index.len(), index.is_empty()), (left.len(), left.is_empty()));
         for personality in [None, Some(text), text.lines().last()] {
             for k in [1, 3, LINES] {
-                let best = index.best(personality, k, |id| *id == 'x');
-                assert_eq!(best, fresh.best(personality, k, |id| *id == 'x'));
-                assert!(best.len() <= k && best.is_sorted_by(|one, other| one.score >= other.score));
+                let best = index.best(personality, 5, k, |id| *id == 'x');
+                assert_eq!(best, fresh.best(personality, 5, k, |id| *id == 'x'));
+                assert!(best.len() <= k && best.is_sorted_by(|one, other| one.score() >= other.score()));
             }
         }
     };

@@ -112,7 +112,7 @@ impl Market {
             tried.contains(id)
                 || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
         };
-        open.index.best(personality, count, skip).into_iter().map(|ranked| ranked.id).collect()
+        open.index.best(personality, now.micros(), count, skip).into_iter().map(|ranked| ranked.id).collect()
     }
 
     /// The places of up to `count` open jobs, newest first, from behind a place on.

@@ -5,9 +5,11 @@
 //! order of a hash map: the same jobs and the same personality always give the same list.
 
 mod index;
+mod profile;
 mod terms;
+mod words;
 
-pub use index::{Index, Ranked};
+pub use index::{Index, Ranked, Share};
 pub use terms::terms;
 
 /// The words of a job that matching reads.

@@ -14,13 +14,61 @@ const LONGEST_NAME_BYTES: usize = 24;
 
 /// The terms of a text in the order of their appearance, repetitions included.
 pub fn terms(text: &str) -> Vec<String> {
+    clauses(text).into_iter().flat_map(|clause| clause.terms).collect()
+}
+
+/// What stands together in a text, between two marks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Clause {
+    pub(super) terms: Vec<String>,
+    /// Whether it belongs to the first sentence that says anything.
+    pub(super) is_of_first_sentence: bool,
+}
+
+/// The text in clauses, those left out that say nothing.
+pub(super) fn clauses(text: &str) -> Vec<Clause> {
     let stemmer = Stemmer::create(Algorithm::English);
+    let mut clauses: Vec<Clause> = Vec::new();
+    let mut is_of_first_sentence = true;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (clause, ends_sentence, behind) = first_clause(rest);
+        let terms = terms_of(clause, &stemmer);
+        if !terms.is_empty() {
+            clauses.push(Clause { terms, is_of_first_sentence });
+        }
+        is_of_first_sentence &= clauses.is_empty() || !ends_sentence;
+        rest = behind;
+    }
+    clauses
+}
+
+/// The text up to the first mark, whether it ends the sentence, and what is behind it. A mark is punctuation before a
+/// blank, or the end of a line.
+fn first_clause(text: &str) -> (&str, bool, &str) {
+    let is_mark = |c: char| matches!(c, '.' | ';' | ':' | ',' | '!' | '?' | '(' | ')');
+    let mut from = 0;
+    while let Some(at) = text[from..].find(|c| is_mark(c) || c == '\n').map(|at| from + at) {
+        let behind = text[at..].trim_start_matches(is_mark);
+        let end = text.len() - behind.len();
+        if let Some(next_line) = text[at..].strip_prefix('\n') {
+            return (&text[..at], true, next_line);
+        }
+        if behind.is_empty() || behind.starts_with(char::is_whitespace) {
+            return (&text[..at], text[at..end].contains(['.', ';', '!', '?']), behind);
+        }
+        from = end;
+    }
+    (text, true, "")
+}
+
+fn terms_of(text: &str, stemmer: &Stemmer) -> Vec<String> {
     let mut terms = Vec::new();
     for chunk in text.split_whitespace() {
         if let Some(name) = technical_name(chunk) {
             terms.push(name);
         } else {
-            terms.extend(chunk.unicode_words().flat_map(parts).filter_map(|word| term(word, &stemmer)));
+            terms.extend(chunk.unicode_words().flat_map(parts).filter_map(|word| term(word, stemmer)));
         }
     }
     terms
