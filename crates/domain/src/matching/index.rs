@@ -20,9 +20,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
 
-use super::Text;
-use super::profile::{Pair, Profile, Wanted, pair};
-use super::terms::clauses;
+use super::frequency::Frequencies;
+use super::profile::{Pair, Profile, Wanted};
+use super::reading::Reading;
 use super::words::{Place, Posting, Words, number};
 
 /// How fast a repeated word stops adding to the score.
@@ -31,11 +31,6 @@ const K1: f64 = 1.0;
 const B: f64 = 0.75;
 /// What two neighbours add that stand together in the job too, of what both weigh.
 const PHRASE: f64 = 0.25;
-const TITLE_WEIGHT: u16 = 2;
-const REQUIREMENTS_WEIGHT: u16 = 2;
-const DESCRIPTION_WEIGHT: u16 = 1;
-/// Terms of a job that are read, over all its fields; what is behind them is not.
-const MOST_READ: usize = 200;
 
 /// Of all jobs, the share whose postings are read to gather, and how many are read at least.
 const GATHERED_SHARE: usize = 10;
@@ -84,6 +79,7 @@ pub struct Index<Id> {
     by_id: HashMap<Id, u32>,
     by_age: BTreeMap<(i64, Id), u32>,
     words: Words,
+    frequencies: Frequencies,
     /// The weighted length of all jobs together.
     total_length: u64,
 }
@@ -108,6 +104,7 @@ impl<Id> Default for Index<Id> {
             by_id: HashMap::new(),
             by_age: BTreeMap::new(),
             words: Words::default(),
+            frequencies: Frequencies::default(),
             total_length: 0,
         }
     }
@@ -119,16 +116,21 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         Self::default()
     }
 
+    /// Learns from a job which words are common: once for each job, whether it is queued or not.
+    pub fn learn(&mut self, reading: &Reading) {
+        self.frequencies.learn(reading.terms());
+    }
+
     /// Takes a queued job in; one that is there already is replaced.
-    pub fn insert(&mut self, id: Id, text: &Text<'_>, queued_at_micros: i64) {
+    pub fn insert(&mut self, id: Id, reading: Reading, queued_at_micros: i64) {
         self.remove(&id);
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.queued_at.push(0);
             number(self.slots.len() - 1)
         });
-        let Reading { counts, pairs } = Reading::of(text);
-        let length = counts.values().fold(0, |sum: u16, count| sum.saturating_add(*count));
+        let length = reading.length();
+        let Reading { counts, pairs } = reading;
         let posted = counts.into_iter().map(|(term, count)| self.words.post(&term, Posting { slot, count, length }));
         let mut places: Vec<Place> = posted.collect();
         places.sort_unstable_by_key(|place| place.term);
@@ -183,7 +185,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         k: usize,
         skip: impl Fn(&Id) -> bool,
     ) -> Vec<Ranked<Id>> {
-        let profile = Profile::new(personality.unwrap_or_default(), &self.words, self.len());
+        let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
         let others = self.by_age.iter().filter(|(_, slot)| sums.of(**slot) == 0.0 && !chosen.contains(slot));
@@ -209,7 +211,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     /// What a job has in common with a personality, the most first; nothing if it is not queued here.
     pub fn shares(&self, personality: &str, id: &Id) -> Vec<Share> {
         let Some(slot) = self.by_id.get(id) else { return Vec::new() };
-        let profile = Profile::new(personality, &self.words, self.len());
+        let profile = Profile::new(personality, &self.words, &self.frequencies);
         let mut shares = Vec::new();
         self.sum(*slot, &profile, |wanted, part| {
             shares.push(Share { term: wanted.text.clone(), said: wanted.said.clone(), part });
@@ -349,36 +351,4 @@ fn share(sum: f64) -> f64 {
 
 fn waiting(queued_at_micros: i64, now_micros: i64) -> f64 {
     now_micros.saturating_sub(queued_at_micros).max(0) as f64 / FULL_WAIT
-}
-
-/// A job as the index reads it.
-struct Reading {
-    /// How often each term stands there, each field by its weight.
-    counts: BTreeMap<String, u16>,
-    pairs: Vec<Pair>,
-}
-
-impl Reading {
-    fn of(text: &Text<'_>) -> Self {
-        let (mut counts, mut pairs, mut left) = (BTreeMap::new(), Vec::new(), MOST_READ);
-        let fields = [
-            (Some(text.title), TITLE_WEIGHT),
-            (text.requirements, REQUIREMENTS_WEIGHT),
-            (text.description, DESCRIPTION_WEIGHT),
-        ];
-        for (field, weight) in fields {
-            for clause in clauses(field.unwrap_or_default()) {
-                let terms = &clause.terms[..clause.terms.len().min(left)];
-                left -= terms.len();
-                pairs.extend(terms.windows(2).filter(|two| two[0] != two[1]).map(|two| pair(&two[0], &two[1])));
-                for term in terms {
-                    let count = counts.entry(term.clone()).or_insert(0_u16);
-                    *count = count.saturating_add(weight);
-                }
-            }
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
-        Self { counts, pairs }
-    }
 }

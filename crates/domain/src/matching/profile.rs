@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::frequency::Frequencies;
 use super::terms::clauses;
 use super::words::Words;
 
@@ -62,8 +63,8 @@ struct Weight {
 }
 
 impl Profile {
-    /// Reads a personality among the words of so many jobs.
-    pub(super) fn new(personality: &str, words: &Words, jobs: usize) -> Self {
+    /// Reads a personality among the words of the queued jobs, weighed by how common they are.
+    pub(super) fn new(personality: &str, words: &Words, frequencies: &Frequencies) -> Self {
         let (mut counts, mut neighbours, mut left) = (BTreeMap::<String, f64>::new(), Vec::new(), MOST_READ);
         for clause in clauses(personality) {
             let terms = &clause.terms[..clause.terms.len().min(left)];
@@ -75,7 +76,7 @@ impl Profile {
             }
         }
         let own = counts.into_iter().map(|(term, count)| {
-            let weight = count.powf(REPETITION) * rarity(&term, words, jobs);
+            let weight = count.powf(REPETITION) * frequencies.rarity(&term);
             (term.clone(), Weight { sum: weight, most: weight, said: term })
         });
         let own = normalised(own.collect());
@@ -106,15 +107,6 @@ impl Profile {
         wanted.sort_by(|one, other| other.weight.total_cmp(&one.weight).then_with(|| one.text.cmp(&other.text)));
         Self { wanted, pairs }
     }
-}
-
-/// How much a term tells among so many jobs: the product of two kinds of inverse document frequency.
-fn rarity(term: &str, words: &Words, jobs: usize) -> f64 {
-    let found = words.number(term).map_or(0, |number| words.list(number).len()) as f64;
-    let jobs = jobs as f64;
-    let among_jobs = (1.0 + (jobs - found + 0.5) / (found + 0.5)).ln();
-    let in_general = (1.0 + (jobs + 1.0) / (found + 0.5)).ln();
-    among_jobs * in_general
 }
 
 fn normalised(mut weights: BTreeMap<String, Weight>) -> BTreeMap<String, Weight> {
