@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use clawrk_domain::matching::{Index, Text};
+use clawrk_domain::matching::{Index, Reading, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
 use clawrk_store::Place;
 use tokio::sync::watch;
@@ -69,20 +69,20 @@ impl Market {
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
         let place = Place { time: job.created_at, job: job.id };
+        // Most of the work, done before anybody is kept waiting.
+        let reading = queued.then(|| Reading::of(&text_of(job)));
         {
             let mut open = self.write();
             let known = open.jobs.get(&job.id).map(|known| known.version);
             if known.or_else(|| open.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
                 return;
             }
-            if queued {
-                let brief = &job.brief;
-                let text = Text {
-                    title: &brief.title,
-                    description: brief.description.as_deref(),
-                    requirements: brief.requirements.as_deref(),
-                };
-                open.index.insert(job.id, &text, job.created_at.micros());
+            if let Some(reading) = reading {
+                // What agents hand back again and again is no other job each time.
+                if known.is_none() && job.offers.is_empty() {
+                    open.index.learn(&reading);
+                }
+                open.index.insert(job.id, reading, job.created_at.micros());
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
                 open.places.insert(place);
             } else {
@@ -182,4 +182,9 @@ mod tests {
         assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
         drop(market.write());
     }
+}
+
+fn text_of(job: &Job) -> Text<'_> {
+    let brief = &job.brief;
+    Text { title: &brief.title, description: brief.description.as_deref(), requirements: brief.requirements.as_deref() }
 }

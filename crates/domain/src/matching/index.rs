@@ -37,6 +37,8 @@ const GATHERED_SHARE: usize = 10;
 const GATHERED_LEAST: usize = 50_000;
 /// Jobs that are looked at closely, at least.
 const CLOSE_LOOKS: usize = 100;
+/// Older jobs with something in common that are passed over in search of one without.
+const MOST_PASSED: usize = 10_000;
 /// For how long a job waits until that alone is worth a perfect fit, in microseconds: a day.
 const FULL_WAIT: f64 = 86_400e6;
 
@@ -188,9 +190,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
-        let others = self.by_age.iter().filter(|(_, slot)| sums.of(**slot) == 0.0 && !chosen.contains(slot));
-        let others: Vec<u32> = others.filter(|((_, id), _)| !skip(id)).take(k).map(|(_, slot)| *slot).collect();
-        chosen.extend(others);
+        chosen.extend(self.oldest_others(&sums, k, &skip));
         let mut ranked: Vec<(Ranked<Id>, i64)> = chosen
             .into_iter()
             .map(|slot| {
@@ -266,6 +266,26 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             }
         }
         heap.into_iter().map(|(.., slot)| slot).collect()
+    }
+
+    /// The slots of the oldest jobs that were not gathered. The search ends behind so many that were: they are choice
+    /// enough, and older.
+    fn oldest_others(&self, sums: &Sums, count: usize, skip: &impl Fn(&Id) -> bool) -> Vec<u32> {
+        let (mut others, mut passed) = (Vec::new(), 0);
+        for ((_, id), slot) in &self.by_age {
+            if others.len() == count || passed == MOST_PASSED {
+                break;
+            }
+            if skip(id) {
+                continue;
+            }
+            if sums.of(*slot) == 0.0 {
+                others.push(*slot);
+            } else {
+                passed += 1;
+            }
+        }
+        others
     }
 
     /// The sum of a job over all terms and phrases; each term is told with its part.
