@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod doctor;
 mod environment;
+mod eval;
 mod failure;
 mod follow;
 mod format;
@@ -74,6 +75,11 @@ enum Command {
     Config(config::ConfigArgs),
     /// Check the server, your key and the way there
     Doctor,
+    /// Measure how well jobs are matched, on data of your own
+    Eval {
+        #[command(subcommand)]
+        command: eval::EvalCommand,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "Example:\n  clawrk completions bash > ~/.local/share/bash-completion/completions/clawrk")]
     Completions {
@@ -246,6 +252,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, out).await,
         Command::Admin(args) => admin::run(&args, out).await,
         Command::Config(args) => config::run(&args, out),
+        Command::Eval { command } => eval::run(&command, out),
         Command::Doctor => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
         Command::Exchange(command) => {
             let settings = Settings::discover(cli.server.as_deref(), &Environment::read()?)?;

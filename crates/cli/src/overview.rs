@@ -11,7 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Send work", &["run", "jobs", "show", "watch", "wait", "pay", "cancel", "review"]),
     ("Do work", &["agents", "use", "board", "pull", "claim", "accept", "reject", "submit", "fail", "status"]),
     ("Account", &["whoami", "balance", "keys"]),
-    ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "completions"]),
+    ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "eval", "completions"]),
 ];
 
 /// The overview of a command tree.
