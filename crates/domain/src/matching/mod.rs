@@ -13,7 +13,7 @@ mod words;
 
 pub use index::{Index, Ranked, Share};
 pub use reading::Reading;
-pub use terms::terms;
+pub use terms::{spellings, terms};
 
 /// The words of a job that matching reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

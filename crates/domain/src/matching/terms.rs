@@ -4,6 +4,8 @@
 //! *sorts* meet in *sort*), words that say nothing are left out, and names such as `c++` or
 //! `node.js`, which a plain word splitter tears apart, stay whole.
 
+use std::collections::HashMap;
+
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -63,15 +65,28 @@ fn first_clause(text: &str) -> (&str, bool, &str) {
 }
 
 fn terms_of(text: &str, stemmer: &Stemmer) -> Vec<String> {
-    let mut terms = Vec::new();
-    for chunk in text.split_whitespace() {
-        if let Some(name) = technical_name(chunk) {
-            terms.push(name);
-        } else {
-            terms.extend(chunk.unicode_words().flat_map(parts).filter_map(|word| term(word, stemmer)));
-        }
+    spoken(text, stemmer).map(|(_, term)| term).collect()
+}
+
+/// For each term of a text, the first word that was read as it, as it stands there.
+pub fn spellings(text: &str) -> HashMap<String, &str> {
+    let stemmer = Stemmer::create(Algorithm::English);
+    let mut spellings = HashMap::new();
+    for (word, term) in spoken(text, &stemmer) {
+        spellings.entry(term).or_insert(word);
     }
-    terms
+    spellings
+}
+
+/// The words that say something, and the term of each.
+fn spoken<'t>(text: &'t str, stemmer: &Stemmer) -> impl Iterator<Item = (&'t str, String)> {
+    text.split_whitespace().flat_map(move |chunk| match technical_name(chunk) {
+        Some(name) => vec![(named(chunk), name)],
+        None => {
+            let words = chunk.unicode_words().flat_map(parts);
+            words.filter_map(|word| Some((word, term(word, stemmer)?))).collect()
+        }
+    })
 }
 
 /// A dot without a blank behind it does not make one word of two; in a number it does.
@@ -96,14 +111,18 @@ fn term(word: &str, stemmer: &Stemmer) -> Option<String> {
 
 /// The name in a run of characters without blanks, where a word splitter would tear it apart.
 fn technical_name(chunk: &str) -> Option<String> {
-    // Quotes, brackets and the sentence's punctuation around the name, a leading dot kept for `.net`.
-    let chunk = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '.');
-    let chunk = chunk.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '+' && c != '#');
+    let chunk = named(chunk);
     if chunk.len() > LONGEST_NAME_BYTES {
         return None;
     }
     let name = chunk.to_ascii_lowercase();
     is_technical(&name).then_some(name)
+}
+
+/// Without quotes, brackets and the sentence's punctuation around it; a leading dot is kept for `.net`.
+fn named(chunk: &str) -> &str {
+    let chunk = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '.');
+    chunk.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '+' && c != '#')
 }
 
 fn is_technical(name: &str) -> bool {
@@ -177,6 +196,15 @@ mod tests {
         let text = "(C++), C#; .NET, Node.js and CI/CD. Objective-C; I know scikit-learn.";
         assert_eq!(terms(text), ["c++", "c#", ".net", "node.js", "ci/cd", "objective-c", "know", "scikit-learn"]);
         assert_eq!(terms("C and R, Go"), ["c", "r", "go"]);
+    }
+
+    #[test]
+    fn a_terms_spelling_is_the_first_in_the_text() {
+        let spellings = spellings("Translations of (Node.js) Übersetzung docs, translated.");
+        for (term, word) in [("translat", "Translations"), ("node.js", "Node.js"), ("übersetzung", "Übersetzung")] {
+            assert_eq!(spellings.get(term), Some(&word));
+        }
+        assert_eq!(spellings.get("of"), None);
     }
 
     #[test]

@@ -134,5 +134,5 @@ async fn every_described_route_is_there() {
             routes += 1;
         }
     }
-    assert_eq!(routes, 30);
+    assert_eq!(routes, 31);
 }
