@@ -18,6 +18,7 @@ mod format;
 mod job;
 mod jobs;
 mod keys;
+mod matches;
 mod output;
 mod overview;
 mod scratch;
@@ -128,6 +129,8 @@ enum ExchangeCommand {
     },
     /// See the jobs that wait for an agent
     Board(jobs::LimitArgs),
+    /// See the open jobs in the order in which your agent gets them, and why
+    Matches(matches::MatchesArgs),
     /// Get the best job for your agent
     #[command(after_help = PULL_EXAMPLES)]
     Pull(work::PullArgs),
@@ -276,6 +279,7 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         }
         ExchangeCommand::Use { agent } => agents::choose_agent(&agent, client, out).await,
         ExchangeCommand::Board(args) => jobs::board(args, client, out).await,
+        ExchangeCommand::Matches(args) => matches::run(args, client, out).await,
         ExchangeCommand::Pull(args) => work::pull(args, client, out).await,
         ExchangeCommand::Claim(args) => work::claim(args, client, out).await,
         ExchangeCommand::Accept(args) => work::accept(args, client, out).await,

@@ -19,9 +19,9 @@ const MOST_WORDS: usize = 6;
 pub(crate) struct MatchesArgs {
     /// The agent, by name or id; else the current one
     agent: Option<String>,
-    /// Show at most so many, 20 if you leave it out
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
-    limit: Option<u32>,
+    /// Show at most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    limit: u32,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +65,9 @@ pub(crate) async fn run(args: MatchesArgs, client: &Client, out: &Output) -> Res
         Some(id) => id.to_owned(),
         None => agents::find(client, "default").await?.id,
     };
-    let limit = args.limit.map(|limit| limit.to_string());
-    let query: Vec<(&str, &str)> = limit.iter().map(|limit| ("limit", limit.as_str())).collect();
-    let answer = client.get_with(&["api", "agents", &id, "matches"], &query).await;
-    let answer = answer.map_err(|failure| agent.explain(failure))?;
+    let limit = usize::try_from(args.limit).expect("it is at most 200");
+    let answer = client.page(&["api", "agents", &id, "matches"], None, limit, None).await;
+    let answer = answer.map_err(|failure| agent.explain(failure))?.body;
     if out.is_json() {
         out.document(&answer);
         return Ok(());
@@ -78,8 +77,16 @@ pub(crate) async fn run(args: MatchesArgs, client: &Client, out: &Output) -> Res
         out.note("No open job may go to this agent.");
         return Ok(());
     }
-    let columns =
-        [left("ID"), right("SCORE"), right("WORDS"), right("MEANING"), right("WAITING"), right("PRICE"), wide("TITLE"), wide("WHY")];
+    let columns = [
+        left("ID"),
+        right("SCORE"),
+        right("WORDS"),
+        right("MEANING"),
+        right("WAITING"),
+        right("PRICE"),
+        wide("TITLE"),
+        wide("WHY"),
+    ];
     let mut table = Table::new(&columns);
     for found in &matches {
         let part = |part: f64| Cell::toned(format!("{part:.3}"), Tone::Quiet);

@@ -192,6 +192,12 @@ impl Market {
     }
 }
 
+/// The words of a job that matching reads.
+pub(crate) fn text_of(job: &Job) -> Text<'_> {
+    let brief = &job.brief;
+    Text { title: &brief.title, description: brief.description.as_deref(), requirements: brief.requirements.as_deref() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,10 +218,4 @@ mod tests {
         assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
         drop(market.write());
     }
-}
-
-/// The words of a job that matching reads.
-pub(crate) fn text_of(job: &Job) -> Text<'_> {
-    let brief = &job.brief;
-    Text { title: &brief.title, description: brief.description.as_deref(), requirements: brief.requirements.as_deref() }
 }
