@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use clawrk_domain::matching::{Ranked, Share, spellings};
-use clawrk_domain::{Job, JobId, Scope};
+use clawrk_domain::{Job, JobId, Scope, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -74,7 +74,8 @@ pub async fn matches(
     let personality = agent.personality.as_deref();
     let ranking = app.market.matches(agent.id, personality, app.store.clock().now(), limit);
     let ids: Vec<JobId> = ranking.iter().map(|(ranked, _)| ranked.id).collect();
-    let jobs: HashMap<JobId, Job> = app.store.jobs(&ids).await?.into_iter().map(|job| (job.id, job)).collect();
+    let jobs = app.store.jobs(&ids).await?.into_iter().filter(|job| job.status() == Status::Queued);
+    let jobs: HashMap<JobId, Job> = jobs.map(|job| (job.id, job)).collect();
     let said = spellings(personality.unwrap_or_default());
     // One may have been taken since the ranking.
     let bodies =
