@@ -12,7 +12,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::response::IntoResponse;
 use clawrk_domain::action::Posting;
 use clawrk_domain::estimate::estimate;
-use clawrk_domain::matching::{Index, Text, terms};
+use clawrk_domain::matching::{Index, Reading, Text, terms};
 use clawrk_domain::{AgentId, Cents, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits};
 use clawrk_server::apikey;
 use clawrk_server::config::{KEYS, Settings, Source, Sources};
@@ -429,15 +429,17 @@ pub fn matching(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     assert!(terms(text).iter().all(|term| !term.is_empty() && !term.contains(char::is_whitespace)));
     let (mut index, mut left) = (Index::new(), BTreeMap::new());
-    let ask = |index: &Index<char>, left: &BTreeMap<char, (&str, i64)>| {
+    let mut seen = Vec::new();
+    let ask = |index: &Index<char>, left: &BTreeMap<char, (&str, i64)>, seen: &[Reading]| {
         let mut fresh = Index::new();
-        left.iter().for_each(|(id, (line, at))| fresh.insert(*id, &job(line), *at));
+        seen.iter().for_each(|reading| fresh.learn(reading));
+        left.iter().for_each(|(id, (line, at))| fresh.insert(*id, Reading::of(&job(line)), *at));
         assert_eq!((index.len(), index.is_empty()), (left.len(), left.is_empty()));
         for personality in [None, Some(text), text.lines().last()] {
             for k in [1, 3, LINES] {
-                let best = index.best(personality, k, |id| *id == 'x');
-                assert_eq!(best, fresh.best(personality, k, |id| *id == 'x'));
-                assert!(best.len() <= k && best.is_sorted_by(|one, other| one.score >= other.score));
+                let best = index.best(personality, 5, k, |id| *id == 'x');
+                assert_eq!(best, fresh.best(personality, 5, k, |id| *id == 'x'));
+                assert!(best.len() <= k && best.is_sorted_by(|one, other| one.score() >= other.score()));
             }
         }
     };
@@ -447,14 +449,17 @@ pub fn matching(data: &[u8]) {
         if goes {
             assert_eq!(index.remove(&id), left.remove(&id).is_some());
         } else {
-            index.insert(id, &job(line), at % 3);
+            let reading = Reading::of(&job(line));
+            index.learn(&reading);
+            seen.push(reading.clone());
+            index.insert(id, reading, at % 3);
             left.insert(id, (line, at % 3));
         }
         assert_eq!(index.contains(&id), left.contains_key(&id));
     }
-    ask(&index, &left);
+    ask(&index, &left, &seen);
     for id in std::mem::take(&mut left).into_keys() {
         assert!(index.remove(&id));
     }
-    ask(&index, &left);
+    ask(&index, &left, &seen);
 }

@@ -11,12 +11,14 @@ mod config;
 mod demo;
 mod doctor;
 mod environment;
+mod eval;
 mod failure;
 mod follow;
 mod format;
 mod job;
 mod jobs;
 mod keys;
+mod matches;
 mod output;
 mod overview;
 mod scratch;
@@ -74,6 +76,11 @@ enum Command {
     Config(config::ConfigArgs),
     /// Check the server, your key and the way there
     Doctor,
+    /// Measure how well jobs are matched, on data of your own
+    Eval {
+        #[command(subcommand)]
+        command: eval::EvalCommand,
+    },
     /// Print a completion script for your shell
     #[command(after_help = "Example:\n  clawrk completions bash > ~/.local/share/bash-completion/completions/clawrk")]
     Completions {
@@ -122,6 +129,8 @@ enum ExchangeCommand {
     },
     /// See the jobs that wait for an agent
     Board(jobs::LimitArgs),
+    /// See the open jobs in the order in which your agent gets them, and why
+    Matches(matches::MatchesArgs),
     /// Get the best job for your agent
     #[command(after_help = PULL_EXAMPLES)]
     Pull(work::PullArgs),
@@ -246,6 +255,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, out).await,
         Command::Admin(args) => admin::run(&args, out).await,
         Command::Config(args) => config::run(&args, out),
+        Command::Eval { command } => eval::run(&command, out),
         Command::Doctor => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
         Command::Exchange(command) => {
             let settings = Settings::discover(cli.server.as_deref(), &Environment::read()?)?;
@@ -269,6 +279,7 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         }
         ExchangeCommand::Use { agent } => agents::choose_agent(&agent, client, out).await,
         ExchangeCommand::Board(args) => jobs::board(args, client, out).await,
+        ExchangeCommand::Matches(args) => matches::run(args, client, out).await,
         ExchangeCommand::Pull(args) => work::pull(args, client, out).await,
         ExchangeCommand::Claim(args) => work::claim(args, client, out).await,
         ExchangeCommand::Accept(args) => work::accept(args, client, out).await,

@@ -9,9 +9,12 @@ use clap::builder::StyledStr;
 /// The groups and their commands; one that the tree does not have is left out.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Send work", &["run", "jobs", "show", "watch", "wait", "pay", "cancel", "review"]),
-    ("Do work", &["agents", "use", "board", "pull", "claim", "accept", "reject", "submit", "fail", "status"]),
+    (
+        "Do work",
+        &["agents", "use", "board", "matches", "pull", "claim", "accept", "reject", "submit", "fail", "status"],
+    ),
     ("Account", &["whoami", "balance", "keys"]),
-    ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "completions"]),
+    ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "eval", "completions"]),
 ];
 
 /// The overview of a command tree.

@@ -78,14 +78,14 @@ pub(crate) struct FailArgs {
 }
 
 /// Whom a job is for: the agent's id, and whether `use` chose it.
-struct For {
+pub(crate) struct For {
     id: Option<String>,
     remembered: bool,
 }
 
 impl For {
     /// The named agent, else the current one, else the default one.
-    async fn find(client: &Client, named: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) async fn find(client: &Client, named: Option<&str>) -> Result<Self, Failure> {
         if let Some(name) = named {
             return Ok(Self { id: Some(agents::find(client, name).await?.id), remembered: false });
         }
@@ -93,8 +93,13 @@ impl For {
         Ok(Self { remembered: current.is_some(), id: current.map(|agent| agent.id) })
     }
 
+    /// The agent's id; none for the default one.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The failure with a way out when the remembered agent is gone.
-    fn explain(&self, failure: Failure) -> Failure {
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
         if self.remembered && &*failure.code == "not_found" && failure.message.contains("agent") {
             failure.hint("your current agent is gone; choose another with `clawrk use NAME`, or `clawrk use default`")
         } else {

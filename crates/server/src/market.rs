@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use clawrk_domain::matching::{Index, Text};
+use clawrk_domain::matching::{Index, Ranked, Reading, Share, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
 use clawrk_store::Place;
 use tokio::sync::watch;
@@ -31,6 +31,23 @@ struct Open {
 struct OpenJob {
     version: u32,
     offers: Vec<Offer>,
+}
+
+impl Open {
+    fn ranked(
+        &self,
+        agent: AgentId,
+        personality: Option<&str>,
+        now: Timestamp,
+        tried: &[JobId],
+        count: usize,
+    ) -> Vec<Ranked<JobId>> {
+        let skip = |id: &JobId| {
+            tried.contains(id)
+                || self.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
+        };
+        self.index.best(personality, now.micros(), count, skip)
+    }
 }
 
 /// The versions in which jobs left lately. News that is older may still be under way: from a read that began before, or
@@ -69,20 +86,20 @@ impl Market {
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
         let place = Place { time: job.created_at, job: job.id };
+        // Most of the work, done before anybody is kept waiting.
+        let reading = queued.then(|| Reading::of(&text_of(job)));
         {
             let mut open = self.write();
             let known = open.jobs.get(&job.id).map(|known| known.version);
             if known.or_else(|| open.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
                 return;
             }
-            if queued {
-                let brief = &job.brief;
-                let text = Text {
-                    title: &brief.title,
-                    description: brief.description.as_deref(),
-                    requirements: brief.requirements.as_deref(),
-                };
-                open.index.insert(job.id, &text, job.created_at.micros());
+            if let Some(reading) = reading {
+                // What agents hand back again and again is no other job each time.
+                if known.is_none() && job.offers.is_empty() {
+                    open.index.learn(&reading);
+                }
+                open.index.insert(job.id, reading, job.created_at.micros());
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
                 open.places.insert(place);
             } else {
@@ -108,11 +125,24 @@ impl Market {
         count: usize,
     ) -> Vec<JobId> {
         let open = self.read();
-        let skip = |id: &JobId| {
-            tried.contains(id)
-                || open.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
-        };
-        open.index.best(personality, count, skip).into_iter().map(|ranked| ranked.id).collect()
+        open.ranked(agent, personality, now, tried, count).into_iter().map(|ranked| ranked.id).collect()
+    }
+
+    /// What pull would choose from, best first, each with what it has in common with the personality.
+    pub fn matches(
+        &self,
+        agent: AgentId,
+        personality: Option<&str>,
+        now: Timestamp,
+        count: usize,
+    ) -> Vec<(Ranked<JobId>, Vec<Share>)> {
+        let open = self.read();
+        let ranked = open.ranked(agent, personality, now, &[], count);
+        let explained = ranked.into_iter().map(|ranked| {
+            let shares = open.index.shares(personality.unwrap_or_default(), &ranked.id);
+            (ranked, shares)
+        });
+        explained.collect()
     }
 
     /// The places of up to `count` open jobs, newest first, from behind a place on.
@@ -160,6 +190,12 @@ impl Market {
     fn write(&self) -> RwLockWriteGuard<'_, Open> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The words of a job that matching reads.
+pub(crate) fn text_of(job: &Job) -> Text<'_> {
+    let brief = &job.brief;
+    Text { title: &brief.title, description: brief.description.as_deref(), requirements: brief.requirements.as_deref() }
 }
 
 #[cfg(test)]

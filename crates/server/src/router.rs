@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{agents, board, health, jobs, keys, users, wallet, work};
+use crate::api::{agents, board, health, jobs, keys, matches, users, wallet, work};
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
@@ -47,6 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(agents::index, agents::create))
         .routes(routes!(agents::show, agents::update, agents::delete))
         .routes(routes!(agents::jobs))
+        .routes(routes!(matches::matches))
         .routes(routes!(jobs::index))
         .routes(routes!(jobs::run))
         .routes(routes!(work::pull))

@@ -1,48 +1,87 @@
-//! The inverted index of the queued jobs, and their order for one personality.
+//! The queued jobs in memory, and their order for one personality.
 //!
-//! A job lives in a numbered slot; a term has a number and a list of the slots it stands in. Both
-//! numbers are used again once free, so the index is as large as the most jobs that were ever queued
-//! at once. Each job remembers where it stands in every list: to insert or remove it costs its own
-//! terms, however many other jobs there are.
+//! A job lives in a numbered slot; a term has a number and a list of the slots it stands in. Both numbers are used
+//! again once free, so the index is as large as the most jobs that were ever queued at once. Each job remembers where
+//! it stands in every list: to insert or remove it costs its own terms, however many other jobs there are.
 //!
-//! The score is BM25 over one weighted text: a word in the title or the requirements counts as
-//! several in the description. Weights and counts are integers, so sums never drift as jobs come
-//! and go.
+//! | Step     | What happens                                                                                  |
+//! |----------|-----------------------------------------------------------------------------------------------|
+//! | profile  | the personality becomes weighted terms, see `profile.rs`                                        |
+//! | gather   | the lists of the heaviest terms are added up, until so many postings were read                 |
+//! | choose   | the jobs with the highest sums, and the oldest of the others                                   |
+//! | look     | each of them at all terms and phrases                                                          |
+//! | order    | by the share of what was asked for, and by how long the job has waited                         |
+//!
+//! A term's part is BM25's over one weighted text: a word in the title or the requirements counts as several in the
+//! description, and repetitions and long texts count less. Weights and counts are integers, so sums never drift as jobs
+//! come and go. Nothing depends on the order of a hash map.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
-use std::sync::Arc;
 
-use super::{Text, terms};
+use super::frequency::Frequencies;
+use super::profile::{Pair, Profile, Wanted};
+use super::reading::Reading;
+use super::words::{Place, Posting, Words, number};
 
 /// How fast a repeated word stops adding to the score.
-const K1: f64 = 1.2;
+const K1: f64 = 1.0;
 /// How much a long text is held against its words.
 const B: f64 = 0.75;
-const TITLE_WEIGHT: u32 = 3;
-const REQUIREMENTS_WEIGHT: u32 = 3;
-const DESCRIPTION_WEIGHT: u32 = 1;
+/// What two neighbours add that stand together in the job too, of what both weigh.
+const PHRASE: f64 = 0.25;
 
-/// A job and how well it fits: 0 shares no term with the personality, higher is nearer.
+/// Of all jobs, the share whose postings are read to gather, and how many are read at least.
+const GATHERED_SHARE: usize = 10;
+const GATHERED_LEAST: usize = 50_000;
+/// Jobs that are looked at closely, at least.
+const CLOSE_LOOKS: usize = 100;
+/// Older jobs with something in common that are passed over in search of one without.
+const MOST_PASSED: usize = 10_000;
+/// For how long a job waits until that alone is worth a perfect fit, in microseconds: a day.
+const FULL_WAIT: f64 = 86_400e6;
+
+/// A job and how well it suits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranked<Id> {
     /// The job.
     pub id: Id,
-    /// BM25, without an upper bound; comparable only within one answer.
-    pub score: f64,
+    /// How near its words are to the personality's: from 0, no word in common, to below 1.
+    pub lexical: f64,
+    /// The bonus for waiting: 1 for each day.
+    pub waiting: f64,
+}
+
+impl<Id> Ranked<Id> {
+    /// What jobs are ordered by.
+    pub fn score(&self) -> f64 {
+        self.lexical + self.waiting
+    }
+}
+
+/// What a term of a job has to do with a personality.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// The job's term, as matching reads it.
+    pub term: String,
+    /// The personality's term that asked for it.
+    pub said: String,
+    /// Its part of the sum over all terms.
+    pub part: f64,
 }
 
 /// The queued jobs, by their words and by their age.
 #[derive(Debug)]
 pub struct Index<Id> {
     slots: Vec<Option<Job<Id>>>,
+    /// When the job of each slot was queued, in microseconds: asked for more often than the rest of it.
+    queued_at: Vec<i64>,
     free_slots: Vec<u32>,
     by_id: HashMap<Id, u32>,
     by_age: BTreeMap<(i64, Id), u32>,
-    numbers: HashMap<Arc<str>, u32>,
-    terms: Vec<Term>,
-    free_terms: Vec<u32>,
+    words: Words,
+    frequencies: Frequencies,
     /// The weighted length of all jobs together.
     total_length: u64,
 }
@@ -50,43 +89,24 @@ pub struct Index<Id> {
 #[derive(Debug)]
 struct Job<Id> {
     id: Id,
-    queued_at_micros: i64,
-    /// Weighted, in words.
-    length: u32,
     /// Sorted by term.
     places: Box<[Place]>,
-}
-
-/// Where a job stands in the list of one of its terms.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    term: u32,
-    position: u32,
-}
-
-#[derive(Debug)]
-struct Term {
-    text: Arc<str>,
-    postings: Vec<Posting>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Posting {
-    slot: u32,
-    /// How often the term stands in the job, weighted.
-    count: u32,
+    /// Neighbours, sorted.
+    pairs: Box<[Pair]>,
+    /// Weighted, in words.
+    length: u16,
 }
 
 impl<Id> Default for Index<Id> {
     fn default() -> Self {
         Self {
             slots: Vec::new(),
+            queued_at: Vec::new(),
             free_slots: Vec::new(),
             by_id: HashMap::new(),
             by_age: BTreeMap::new(),
-            numbers: HashMap::new(),
-            terms: Vec::new(),
-            free_terms: Vec::new(),
+            words: Words::default(),
+            frequencies: Frequencies::default(),
             total_length: 0,
         }
     }
@@ -98,22 +118,29 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         Self::default()
     }
 
+    /// Learns from a job which words are common: once for each job, whether it is queued or not.
+    pub fn learn(&mut self, reading: &Reading) {
+        self.frequencies.learn(reading.terms());
+    }
+
     /// Takes a queued job in; one that is there already is replaced.
-    pub fn insert(&mut self, id: Id, text: &Text<'_>, queued_at_micros: i64) {
+    pub fn insert(&mut self, id: Id, reading: Reading, queued_at_micros: i64) {
         self.remove(&id);
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(None);
+            self.queued_at.push(0);
             number(self.slots.len() - 1)
         });
-        let counts = weighted_counts(text);
-        let length = counts.values().fold(0, |sum: u32, count| sum.saturating_add(*count));
-        let mut places: Vec<Place> =
-            counts.into_iter().map(|(term, count)| self.post(&term, Posting { slot, count })).collect();
+        let length = reading.length();
+        let Reading { counts, pairs } = reading;
+        let posted = counts.into_iter().map(|(term, count)| self.words.post(&term, Posting { slot, count, length }));
+        let mut places: Vec<Place> = posted.collect();
         places.sort_unstable_by_key(|place| place.term);
         self.total_length += u64::from(length);
         self.by_id.insert(id.clone(), slot);
         self.by_age.insert((queued_at_micros, id.clone()), slot);
-        self.slots[slot as usize] = Some(Job { id, queued_at_micros, length, places: places.into() });
+        self.queued_at[slot as usize] = queued_at_micros;
+        self.slots[slot as usize] = Some(Job { id, places: places.into(), pairs: pairs.into(), length });
     }
 
     /// Forgets a job that is no longer queued; says whether it was there.
@@ -122,9 +149,13 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             return false;
         };
         let job = self.slots[slot as usize].take().expect("an id leads to a filled slot");
-        self.by_age.remove(&(job.queued_at_micros, job.id));
+        self.by_age.remove(&(self.queued_at[slot as usize], job.id));
         for place in &job.places {
-            self.unpost(*place);
+            if let Some(moved) = self.words.unpost(*place) {
+                let job = self.slots[moved as usize].as_mut().expect("a posting leads to a filled slot");
+                let at = job.places.binary_search_by_key(&place.term, |place| place.term);
+                job.places[at.expect("a job knows each of its terms")].position = place.position;
+            }
         }
         self.total_length -= u64::from(job.length);
         self.free_slots.push(slot);
@@ -148,129 +179,155 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
 
     /// The first `k` jobs for a personality, best first, leaving out those that `skip` names.
     ///
-    /// Jobs that share no term with it follow by age, oldest first; without a personality that is
-    /// the whole order. Equal scores go by age, then by id.
-    pub fn best(&self, personality: Option<&str>, k: usize, skip: impl Fn(&Id) -> bool) -> Vec<Ranked<Id>> {
-        let (scores, matched) = self.scores(personality.unwrap_or_default());
-        let mut best = self.top(&scores, &matched, k, &skip);
-        let others =
-            self.by_age.iter().filter(|(_, slot)| scores.get(**slot as usize).is_none_or(|score| *score == 0.0));
-        let others = others.map(|((_, id), _)| id).filter(|id| !skip(id));
-        best.extend(others.take(k - best.len()).map(|id| Ranked { id: id.clone(), score: 0.0 }));
-        best
+    /// Without a personality the oldest come first. Equal scores go by age, then by id.
+    pub fn best(
+        &self,
+        personality: Option<&str>,
+        now_micros: i64,
+        k: usize,
+        skip: impl Fn(&Id) -> bool,
+    ) -> Vec<Ranked<Id>> {
+        let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
+        let sums = self.gather(&profile);
+        let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
+        chosen.extend(self.oldest_others(&sums, k, &skip));
+        let mut ranked: Vec<(Ranked<Id>, i64)> = chosen
+            .into_iter()
+            .map(|slot| {
+                let queued_at = self.queued_at[slot as usize];
+                let lexical = share(self.sum(slot, &profile, |_, _| {}));
+                let waiting = waiting(queued_at, now_micros);
+                (Ranked { id: self.job(slot).id.clone(), lexical, waiting }, queued_at)
+            })
+            .collect();
+        ranked.sort_by(|(one, one_at), (other, other_at)| {
+            let by_score = other.score().total_cmp(&one.score());
+            by_score.then(one_at.cmp(other_at)).then_with(|| one.id.cmp(&other.id))
+        });
+        ranked.truncate(k);
+        ranked.into_iter().map(|(ranked, _)| ranked).collect()
     }
 
-    /// The score of every slot (none at all where no term matches), and the slots above 0.
-    fn scores(&self, personality: &str) -> (Vec<f64>, Vec<u32>) {
-        // Sorted by text: floating-point sums must not depend on the order in which terms were numbered.
-        let wanted: BTreeSet<String> = terms(personality).into_iter().collect();
-        let known: Vec<&Term> = wanted
-            .iter()
-            .filter_map(|term| self.numbers.get(term.as_str()))
-            .map(|term| &self.terms[*term as usize])
-            .collect();
-        if known.is_empty() {
-            return (Vec::new(), Vec::new());
-        }
-        let jobs = self.len() as f64;
-        let average_length = self.total_length as f64 / jobs;
-        let mut scores = vec![0.0; self.slots.len()];
-        let mut matched = Vec::new();
-        for term in known {
-            let found = term.postings.len() as f64;
-            let rarity = (1.0 + (jobs - found + 0.5) / (found + 0.5)).ln();
-            for posting in &term.postings {
-                let length = f64::from(self.job(posting.slot).length);
-                let count = f64::from(posting.count);
-                let score = &mut scores[posting.slot as usize];
-                if *score == 0.0 {
-                    matched.push(posting.slot);
+    /// What a job has in common with a personality, the most first; nothing if it is not queued here.
+    pub fn shares(&self, personality: &str, id: &Id) -> Vec<Share> {
+        let Some(slot) = self.by_id.get(id) else { return Vec::new() };
+        let profile = Profile::new(personality, &self.words, &self.frequencies);
+        let mut shares = Vec::new();
+        self.sum(*slot, &profile, |wanted, part| {
+            shares.push(Share { term: wanted.text.clone(), said: wanted.said.clone(), part });
+        });
+        shares.sort_by(|one, other| other.part.total_cmp(&one.part).then_with(|| one.term.cmp(&other.term)));
+        shares
+    }
+
+    /// Adds up the lists of the heaviest terms, until enough postings were read.
+    fn gather(&self, profile: &Profile) -> Sums {
+        let mut sums = Sums::default();
+        let mut left = (self.len() / GATHERED_SHARE).max(GATHERED_LEAST);
+        for wanted in &profile.wanted {
+            let list = self.words.list(wanted.term);
+            if sums.sums.is_empty() {
+                sums.sums = vec![0.0; self.slots.len()];
+            } else if list.len() > left {
+                break;
+            }
+            left = left.saturating_sub(list.len());
+            for posting in list {
+                let sum = &mut sums.sums[posting.slot as usize];
+                if *sum == 0.0 {
+                    sums.found.push(posting.slot);
                 }
-                *score += rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average_length));
+                *sum += (wanted.weight * self.part(*posting)) as f32;
             }
         }
-        (scores, matched)
+        sums
     }
 
-    /// The `k` best of the matched slots, in order. The heap keeps the worst of them on top.
-    fn top(&self, scores: &[f64], matched: &[u32], k: usize, skip: &impl Fn(&Id) -> bool) -> Vec<Ranked<Id>> {
+    /// The slots of those gathered that come first by what is known so far.
+    fn choose(&self, sums: &Sums, now_micros: i64, count: usize, skip: &impl Fn(&Id) -> bool) -> Vec<u32> {
+        // The better, the smaller; the heap keeps the worst on top.
         let mut heap = BinaryHeap::new();
-        if k == 0 {
-            return Vec::new();
-        }
-        for slot in matched {
-            let job = self.job(*slot);
-            // The better, the smaller. Scores are positive, and positive floats stand in the order of their bits.
-            let candidate = (Reverse(scores[*slot as usize].to_bits()), job.queued_at_micros, &job.id);
-            let full = heap.len() >= k;
-            if full && heap.peek().is_some_and(|worst| candidate >= *worst) || skip(&job.id) {
+        for slot in &sums.found {
+            let queued_at = self.queued_at[*slot as usize];
+            let score = share(sums.of(*slot).into()) + waiting(queued_at, now_micros);
+            // Scores are positive, and positive floats stand in the order of their bits.
+            let so_far = (Reverse(score.to_bits()), queued_at);
+            let full = heap.len() >= count;
+            if full && heap.peek().is_some_and(|(worst, at, _, _)| so_far > (*worst, *at)) {
                 continue;
             }
+            let id = &self.job(*slot).id;
+            if skip(id) {
+                continue;
+            }
+            heap.push((so_far.0, so_far.1, id, *slot));
             if full {
                 heap.pop();
             }
-            heap.push(candidate);
         }
-        let sorted = heap.into_sorted_vec().into_iter();
-        sorted.map(|(Reverse(bits), _, id)| Ranked { id: id.clone(), score: f64::from_bits(bits) }).collect()
+        heap.into_iter().map(|(.., slot)| slot).collect()
+    }
+
+    /// The slots of the oldest jobs that were not gathered. The search ends behind so many that were: they are choice
+    /// enough, and older.
+    fn oldest_others(&self, sums: &Sums, count: usize, skip: &impl Fn(&Id) -> bool) -> Vec<u32> {
+        let (mut others, mut passed) = (Vec::new(), 0);
+        for ((_, id), slot) in &self.by_age {
+            if others.len() == count || passed == MOST_PASSED {
+                break;
+            }
+            if skip(id) {
+                continue;
+            }
+            if sums.of(*slot) == 0.0 {
+                others.push(*slot);
+            } else {
+                passed += 1;
+            }
+        }
+        others
+    }
+
+    /// The sum of a job over all terms and phrases; each term is told with its part.
+    fn sum(&self, slot: u32, profile: &Profile, mut tell: impl FnMut(&Wanted, f64)) -> f64 {
+        let job = self.job(slot);
+        if job.length == 0 {
+            return 0.0;
+        }
+        let mut sum = 0.0;
+        for wanted in &profile.wanted {
+            if let Ok(at) = job.places.binary_search_by_key(&wanted.term, |place| place.term) {
+                let posting = self.words.list(wanted.term)[job.places[at].position as usize];
+                let part = wanted.weight * self.part(posting);
+                tell(wanted, part);
+                sum += part;
+            }
+        }
+        let together = profile.pairs.iter().filter(|(pair, _)| job.pairs.binary_search(pair).is_ok());
+        let together: f64 = together.map(|(_, weight)| weight).sum();
+        sum + PHRASE * together * (K1 + 1.0) / (1.0 + self.drag(job.length))
+    }
+
+    /// What a term adds to a job, for a weight of 1.
+    fn part(&self, posting: Posting) -> f64 {
+        let count = f64::from(posting.count);
+        count * (K1 + 1.0) / (count + self.drag(posting.length))
+    }
+
+    fn drag(&self, length: u16) -> f64 {
+        let average = self.total_length as f64 / self.len() as f64;
+        K1 * (1.0 - B + B * f64::from(length) / average)
     }
 
     fn job(&self, slot: u32) -> &Job<Id> {
         self.slots[slot as usize].as_ref().expect("a posting leads to a filled slot")
     }
 
-    /// Adds a posting to a term's list and says where it stands.
-    fn post(&mut self, text: &str, posting: Posting) -> Place {
-        let term = match self.numbers.get(text) {
-            Some(term) => *term,
-            None => self.number_term(text),
-        };
-        let postings = &mut self.terms[term as usize].postings;
-        postings.push(posting);
-        Place { term, position: number(postings.len() - 1) }
-    }
-
-    fn number_term(&mut self, text: &str) -> u32 {
-        let text: Arc<str> = text.into();
-        let fresh = Term { text: Arc::clone(&text), postings: Vec::new() };
-        let term = match self.free_terms.pop() {
-            Some(term) => {
-                self.terms[term as usize] = fresh;
-                term
-            }
-            None => {
-                self.terms.push(fresh);
-                number(self.terms.len() - 1)
-            }
-        };
-        self.numbers.insert(text, term);
-        term
-    }
-
-    /// Takes a posting out; the last of the list moves into the gap and its job learns its new place.
-    fn unpost(&mut self, place: Place) {
-        let Place { term, position } = place;
-        let Term { text, postings } = &mut self.terms[term as usize];
-        postings.swap_remove(position as usize);
-        if let Some(moved) = postings.get(position as usize) {
-            let job = self.slots[moved.slot as usize].as_mut().expect("a posting leads to a filled slot");
-            let at = job.places.binary_search_by_key(&term, |place| place.term).expect("a job knows each of its terms");
-            job.places[at].position = position;
-        }
-        if postings.is_empty() {
-            *postings = Vec::new();
-            self.numbers.remove(&std::mem::take(text));
-            self.free_terms.push(term);
-        } else if postings.len() < postings.capacity() / 4 {
-            postings.shrink_to(postings.len() * 2);
-        }
-    }
-
     /// Slots, terms and postings that take up memory, for the tests of churn.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        let postings = self.terms.iter().map(|term| term.postings.capacity()).sum();
-        (self.slots.len(), self.terms.len(), postings)
+        let (terms, postings) = self.words.sizes();
+        (self.slots.len(), terms, postings)
     }
 
     /// Panics unless every part of the index agrees with every other.
@@ -279,38 +336,39 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let living: Vec<_> = self.slots.iter().flatten().collect();
         assert_eq!(living.len(), self.by_id.len());
         assert_eq!(living.len(), self.by_age.len());
+        assert_eq!(self.slots.len(), self.queued_at.len());
         assert_eq!(self.slots.len(), living.len() + self.free_slots.len());
-        assert_eq!(self.terms.len(), self.numbers.len() + self.free_terms.len());
         assert_eq!(self.total_length, living.iter().map(|job| u64::from(job.length)).sum::<u64>());
-        let places: usize = living.iter().map(|job| job.places.len()).sum();
-        assert_eq!(places, self.terms.iter().map(|term| term.postings.len()).sum::<usize>());
+        assert_eq!(living.iter().map(|job| job.places.len()).sum::<usize>(), self.words.check());
         for (id, slot) in &self.by_id {
             let job = self.job(*slot);
-            assert!(job.id == *id && job.places.is_sorted_by_key(|place| place.term));
+            assert!(job.id == *id && job.places.is_sorted_by_key(|place| place.term) && job.pairs.is_sorted());
             for place in &job.places {
-                assert_eq!(self.terms[place.term as usize].postings[place.position as usize].slot, *slot);
+                let posting = self.words.list(place.term)[place.position as usize];
+                assert_eq!((posting.slot, posting.length), (*slot, job.length));
             }
         }
     }
 }
 
-/// How often each term stands in a job, each field by its weight.
-fn weighted_counts(text: &Text<'_>) -> BTreeMap<String, u32> {
-    let mut counts = BTreeMap::new();
-    let fields = [
-        (Some(text.title), TITLE_WEIGHT),
-        (text.requirements, REQUIREMENTS_WEIGHT),
-        (text.description, DESCRIPTION_WEIGHT),
-    ];
-    for (field, weight) in fields {
-        for term in terms(field.unwrap_or_default()) {
-            let count = counts.entry(term).or_insert(0_u32);
-            *count = count.saturating_add(weight);
-        }
-    }
-    counts
+/// The sum of what was gathered for each slot, none at all where nothing was; and the slots above 0.
+#[derive(Default)]
+struct Sums {
+    sums: Vec<f32>,
+    found: Vec<u32>,
 }
 
-fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("memory ends long before four billion slots")
+impl Sums {
+    fn of(&self, slot: u32) -> f32 {
+        self.sums.get(slot as usize).copied().unwrap_or(0.0)
+    }
+}
+
+/// A sum as a share of 1, in the same order.
+fn share(sum: f64) -> f64 {
+    sum / (1.0 + sum)
+}
+
+fn waiting(queued_at_micros: i64, now_micros: i64) -> f64 {
+    now_micros.saturating_sub(queued_at_micros).max(0) as f64 / FULL_WAIT
 }

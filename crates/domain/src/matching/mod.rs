@@ -4,11 +4,16 @@
 //! personality first, then all others, oldest first. Nothing here reads a clock or depends on the
 //! order of a hash map: the same jobs and the same personality always give the same list.
 
+mod frequency;
 mod index;
+mod profile;
+mod reading;
 mod terms;
+mod words;
 
-pub use index::{Index, Ranked};
-pub use terms::terms;
+pub use index::{Index, Ranked, Share};
+pub use reading::Reading;
+pub use terms::{spellings, terms};
 
 /// The words of a job that matching reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

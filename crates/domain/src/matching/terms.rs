@@ -4,6 +4,8 @@
 //! *sorts* meet in *sort*), words that say nothing are left out, and names such as `c++` or
 //! `node.js`, which a plain word splitter tears apart, stay whole.
 
+use std::collections::HashMap;
+
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -14,16 +16,77 @@ const LONGEST_NAME_BYTES: usize = 24;
 
 /// The terms of a text in the order of their appearance, repetitions included.
 pub fn terms(text: &str) -> Vec<String> {
+    clauses(text).into_iter().flat_map(|clause| clause.terms).collect()
+}
+
+/// What stands together in a text, between two marks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Clause {
+    pub(super) terms: Vec<String>,
+    /// Whether it belongs to the first sentence that says anything.
+    pub(super) is_of_first_sentence: bool,
+}
+
+/// The text in clauses, those left out that say nothing.
+pub(super) fn clauses(text: &str) -> Vec<Clause> {
     let stemmer = Stemmer::create(Algorithm::English);
-    let mut terms = Vec::new();
-    for chunk in text.split_whitespace() {
-        if let Some(name) = technical_name(chunk) {
-            terms.push(name);
-        } else {
-            terms.extend(chunk.unicode_words().flat_map(parts).filter_map(|word| term(word, &stemmer)));
+    let mut clauses: Vec<Clause> = Vec::new();
+    let mut is_of_first_sentence = true;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (clause, ends_sentence, behind) = first_clause(rest);
+        let terms = terms_of(clause, &stemmer);
+        if !terms.is_empty() {
+            clauses.push(Clause { terms, is_of_first_sentence });
         }
+        is_of_first_sentence &= clauses.is_empty() || !ends_sentence;
+        rest = behind;
     }
-    terms
+    clauses
+}
+
+/// The text up to the first mark, whether it ends the sentence, and what is behind it. A mark is punctuation before a
+/// blank, or the end of a line.
+fn first_clause(text: &str) -> (&str, bool, &str) {
+    let is_mark = |c: char| matches!(c, '.' | ';' | ':' | ',' | '!' | '?' | '(' | ')');
+    let mut from = 0;
+    while let Some(at) = text[from..].find(|c| is_mark(c) || c == '\n').map(|at| from + at) {
+        let behind = text[at..].trim_start_matches(is_mark);
+        let end = text.len() - behind.len();
+        if let Some(next_line) = text[at..].strip_prefix('\n') {
+            return (&text[..at], true, next_line);
+        }
+        if behind.is_empty() || behind.starts_with(char::is_whitespace) {
+            return (&text[..at], text[at..end].contains(['.', ';', '!', '?']), behind);
+        }
+        from = end;
+    }
+    (text, true, "")
+}
+
+fn terms_of(text: &str, stemmer: &Stemmer) -> Vec<String> {
+    spoken(text, stemmer).map(|(_, term)| term).collect()
+}
+
+/// For each term of a text, the first word that was read as it, as it stands there.
+pub fn spellings(text: &str) -> HashMap<String, &str> {
+    let stemmer = Stemmer::create(Algorithm::English);
+    let mut spellings = HashMap::new();
+    for (word, term) in spoken(text, &stemmer) {
+        spellings.entry(term).or_insert(word);
+    }
+    spellings
+}
+
+/// The words that say something, and the term of each.
+fn spoken<'t>(text: &'t str, stemmer: &Stemmer) -> impl Iterator<Item = (&'t str, String)> {
+    text.split_whitespace().flat_map(move |chunk| match technical_name(chunk) {
+        Some(name) => vec![(named(chunk), name)],
+        None => {
+            let words = chunk.unicode_words().flat_map(parts);
+            words.filter_map(|word| Some((word, term(word, stemmer)?))).collect()
+        }
+    })
 }
 
 /// A dot without a blank behind it does not make one word of two; in a number it does.
@@ -48,14 +111,18 @@ fn term(word: &str, stemmer: &Stemmer) -> Option<String> {
 
 /// The name in a run of characters without blanks, where a word splitter would tear it apart.
 fn technical_name(chunk: &str) -> Option<String> {
-    // Quotes, brackets and the sentence's punctuation around the name, a leading dot kept for `.net`.
-    let chunk = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '.');
-    let chunk = chunk.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '+' && c != '#');
+    let chunk = named(chunk);
     if chunk.len() > LONGEST_NAME_BYTES {
         return None;
     }
     let name = chunk.to_ascii_lowercase();
     is_technical(&name).then_some(name)
+}
+
+/// Without quotes, brackets and the sentence's punctuation around it; a leading dot is kept for `.net`.
+fn named(chunk: &str) -> &str {
+    let chunk = chunk.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '.');
+    chunk.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '+' && c != '#')
 }
 
 fn is_technical(name: &str) -> bool {
@@ -129,6 +196,15 @@ mod tests {
         let text = "(C++), C#; .NET, Node.js and CI/CD. Objective-C; I know scikit-learn.";
         assert_eq!(terms(text), ["c++", "c#", ".net", "node.js", "ci/cd", "objective-c", "know", "scikit-learn"]);
         assert_eq!(terms("C and R, Go"), ["c", "r", "go"]);
+    }
+
+    #[test]
+    fn a_terms_spelling_is_the_first_in_the_text() {
+        let spellings = spellings("Translations of (Node.js) Übersetzung docs, translated.");
+        for (term, word) in [("translat", "Translations"), ("node.js", "Node.js"), ("übersetzung", "Übersetzung")] {
+            assert_eq!(spellings.get(term), Some(&word));
+        }
+        assert_eq!(spellings.get("of"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod health;
 pub mod job_body;
 pub mod jobs;
 pub mod keys;
+pub mod matches;
 pub mod users;
 pub mod wallet;
 pub mod work;

@@ -13,6 +13,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod log;
+mod matches;
 mod matrix;
 mod openapi;
 mod races;

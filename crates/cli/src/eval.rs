@@ -1,0 +1,166 @@
+//! `eval`: how good a part of the exchange is, measured on data that anybody can bring.
+
+mod baselines;
+mod measure;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use clawrk_domain::matching::{Index, Reading, Text};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::format;
+use crate::output::{Cell, Output, Table, left, right};
+use baselines::Documents;
+use measure::{Figures, Relevant};
+
+/// The `eval` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Rank labelled jobs for each persona as `pull` would, beside plain BM25 and TF-IDF
+    #[command(after_help = MATCHING_HELP)]
+    Matching(MatchingArgs),
+}
+
+const MATCHING_HELP: &str = "Each line of the files is a JSON object:
+  PERSONAS  {\"id\": …, \"personality\": …}
+  JOBS      {\"id\": …, \"text\": …, \"label\": the id of the persona that the job belongs to}
+
+Example:
+  clawrk eval matching --personas personas.jsonl --jobs jobs.jsonl";
+
+/// Arguments of `eval matching`.
+#[derive(Debug, Args)]
+pub(crate) struct MatchingArgs {
+    /// The personas, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    personas: PathBuf,
+    /// The jobs, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    jobs: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Persona {
+    id: String,
+    personality: String,
+}
+
+#[derive(Deserialize)]
+struct LabelledJob {
+    id: String,
+    text: String,
+    label: String,
+}
+
+/// Runs an `eval` command.
+pub(crate) fn run(command: &EvalCommand, out: &Output) -> Result<(), Failure> {
+    match command {
+        EvalCommand::Matching(args) => matching(args, out),
+    }
+}
+
+fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
+    let personas: Vec<Persona> = read(&args.personas)?;
+    let mut jobs: Vec<LabelledJob> = read(&args.jobs)?;
+    // Files tend to have the jobs of one persona together: ties must not go by that.
+    jobs.sort_by_cached_key(|job| (hash(&job.id), job.id.clone()));
+    let relevant = relevant(&personas, &jobs)?;
+    let documents = Documents::new(jobs.iter().map(|job| job.text.as_str()));
+    let mut measured = Vec::new();
+    for (name, key, rank) in [
+        ("clawrk", "ours", &rank_ours(&jobs) as &dyn Fn(&str) -> Vec<usize>),
+        ("BM25", "bm25", &|personality| documents.bm25(personality)),
+        ("TF-IDF", "tfidf", &|personality| documents.tfidf(personality)),
+    ] {
+        let ranked = personas.iter().zip(&relevant).filter(|(_, relevant)| !relevant.is_empty());
+        let figures: Figures =
+            ranked.map(|(persona, relevant)| Figures::of(&rank(&persona.personality), relevant)).collect();
+        measured.push((name, key, figures));
+    }
+    if out.is_json() {
+        let document = |figures: &Figures| json!({"p_at_1": figures.p_at_1, "r_at_10": figures.r_at_10, "mrr": figures.mrr, "ndcg_at_10": figures.ndcg_at_10});
+        out.document(&measured.iter().map(|(_, key, figures)| ((*key).to_owned(), document(figures))).collect());
+        return Ok(());
+    }
+    let mut table = Table::new(&[left("RANKED BY"), right("P@1"), right("R@10"), right("MRR"), right("nDCG@10")]);
+    for (name, _, figures) in &measured {
+        let cell = |figure: f64| Cell::new(format!("{figure:.3}"));
+        table.row([
+            Cell::new(name),
+            cell(figures.p_at_1),
+            cell(figures.r_at_10),
+            cell(figures.mrr),
+            cell(figures.ndcg_at_10),
+        ]);
+    }
+    out.table(&table);
+    out.note(&format!(
+        "{} ranked for each of {}.",
+        format::count(jobs.len(), "job"),
+        format::count(relevant.iter().filter(|relevant| !relevant.is_empty()).count(), "persona")
+    ));
+    Ok(())
+}
+
+/// As `pull` ranks jobs that were all posted at the same moment, each with nothing but a description.
+fn rank_ours(jobs: &[LabelledJob]) -> impl Fn(&str) -> Vec<usize> {
+    let mut index = Index::new();
+    for (place, job) in jobs.iter().enumerate() {
+        let reading = Reading::of(&Text { title: "", description: Some(&job.text), requirements: None });
+        index.learn(&reading);
+        index.insert(place, reading, 0);
+    }
+    move |personality| {
+        let ranked = index.best(Some(personality), 0, measure::DEPTH, |_| false);
+        ranked.into_iter().map(|ranked| ranked.id).collect()
+    }
+}
+
+/// For each persona, the places of its jobs.
+fn relevant(personas: &[Persona], jobs: &[LabelledJob]) -> Result<Vec<Relevant>, Failure> {
+    let mut relevant: HashMap<&str, Relevant> = HashMap::new();
+    for persona in personas {
+        if relevant.insert(&persona.id, Relevant::default()).is_some() {
+            return Err(Failure::failed("bad_data", format!("Two personas have the id {:?}.", persona.id)));
+        }
+    }
+    for (place, job) in jobs.iter().enumerate() {
+        let of_label = relevant.get_mut(job.label.as_str()).ok_or_else(|| {
+            let problem = format!("The job {:?} belongs to the persona {:?}, which is not there.", job.id, job.label);
+            Failure::failed("bad_data", problem)
+        })?;
+        of_label.insert(place);
+    }
+    let all: Vec<Relevant> =
+        personas.iter().map(|persona| relevant.remove(persona.id.as_str()).unwrap_or_default()).collect();
+    if all.iter().all(Relevant::is_empty) {
+        return Err(Failure::failed("bad_data", "There is no job that belongs to a persona: nothing can be measured."));
+    }
+    Ok(all)
+}
+
+/// Reads a file of one JSON object a line.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::failed("unreadable_file", format!("{}: {error}", path.display())))?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    let read = lines.map(|(line, number)| {
+        serde_json::from_str(line).map_err(|error| {
+            Failure::failed("bad_data", format!("{}, line {number}: {error}", path.display()))
+                .hint("`clawrk eval matching --help` shows what a line looks like")
+        })
+    });
+    read.collect()
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
