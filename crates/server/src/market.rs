@@ -3,7 +3,8 @@
 //!
 //! Changes may come out of order, so each job's version decides: an older one never undoes a later one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -22,6 +23,7 @@ pub struct Market {
 struct Open {
     index: Index<JobId>,
     jobs: HashMap<JobId, OpenJob>,
+    closed: HashMap<AgentId, Closed>,
     /// In the order of the board, the newest last.
     places: BTreeSet<Place>,
     left: Left,
@@ -30,10 +32,47 @@ struct Open {
 /// What the rules need to know of an open job, and no more: there may be a million.
 struct OpenJob {
     version: u32,
-    offers: Vec<Offer>,
+    closed_to: Box<[AgentId]>,
 }
 
+/// The open jobs that an agent was presented with to no end: pull hands it none of them before its time, if ever.
+type Closed = BTreeMap<JobId, Offer>;
+
 impl Open {
+    fn enter(&mut self, job: &Job, reading: Reading) {
+        self.reopen(&job.id);
+        let closed_to = job.offers.iter().filter(|offer| offer.barred || offer.not_before.is_some());
+        let closed_to = closed_to.map(|offer| {
+            self.closed.entry(offer.worker.agent).or_default().insert(job.id, *offer);
+            offer.worker.agent
+        });
+        let closed_to = closed_to.collect();
+        self.index.insert(job.id, reading, job.created_at.micros());
+        self.jobs.insert(job.id, OpenJob { version: job.version, closed_to });
+        self.places.insert(place(job));
+    }
+
+    fn leave(&mut self, job: &Job) {
+        self.left.note(job.id, job.version);
+        self.reopen(&job.id);
+        if self.jobs.remove(&job.id).is_some() {
+            self.index.remove(&job.id);
+            self.places.remove(&place(job));
+        }
+    }
+
+    /// Forgets to whom a job is closed.
+    fn reopen(&mut self, job: &JobId) {
+        for agent in self.jobs.get(job).into_iter().flat_map(|known| &known.closed_to) {
+            if let Entry::Occupied(mut closed) = self.closed.entry(*agent) {
+                closed.get_mut().remove(job);
+                if closed.get().is_empty() {
+                    closed.remove();
+                }
+            }
+        }
+    }
+
     fn ranked(
         &self,
         agent: AgentId,
@@ -42,12 +81,15 @@ impl Open {
         tried: &[JobId],
         count: usize,
     ) -> Vec<Ranked<JobId>> {
-        let skip = |id: &JobId| {
-            tried.contains(id)
-                || self.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
-        };
-        self.index.best(personality, now.micros(), count, skip)
+        let closed = self.closed.get(&agent);
+        let is_closed =
+            |id: &JobId| closed.and_then(|closed| closed.get(id)).is_some_and(|offer| !offer.allows(agent, now));
+        self.index.best(personality, now.micros(), count, |id| tried.contains(id) || is_closed(id))
     }
+}
+
+fn place(job: &Job) -> Place {
+    Place { time: job.created_at, job: job.id }
 }
 
 /// The versions in which jobs left lately. News that is older may still be under way: from a read that began before, or
@@ -85,7 +127,6 @@ impl Market {
     /// A job changed: it enters, stays or leaves.
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
-        let place = Place { time: job.created_at, job: job.id };
         // Most of the work, done before anybody is kept waiting.
         let reading = queued.then(|| Reading::of(&text_of(job)));
         {
@@ -99,15 +140,9 @@ impl Market {
                 if known.is_none() && job.offers.is_empty() {
                     open.index.learn(&reading);
                 }
-                open.index.insert(job.id, reading, job.created_at.micros());
-                open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
-                open.places.insert(place);
+                open.enter(job, reading);
             } else {
-                open.left.note(job.id, job.version);
-                if open.jobs.remove(&job.id).is_some() {
-                    open.index.remove(&job.id);
-                    open.places.remove(&place);
-                }
+                open.leave(job);
             }
         }
         if queued {
@@ -155,14 +190,15 @@ impl Market {
     /// Whether any job is open to the agent.
     pub fn has_open(&self, agent: AgentId, now: Timestamp) -> bool {
         let open = self.read();
-        open.jobs.values().any(|job| job.offers.iter().all(|offer| offer.allows(agent, now)))
+        let closed = open.closed.get(&agent);
+        let closed = closed.map_or(0, |closed| closed.values().filter(|offer| !offer.allows(agent, now)).count());
+        closed < open.jobs.len()
     }
 
     /// When the next open job that is closed to the agent for now opens to it.
     pub fn next_opening(&self, agent: AgentId, now: Timestamp) -> Option<Timestamp> {
         let open = self.read();
-        let offers = open.jobs.values().flat_map(|job| &job.offers);
-        let mine = offers.filter(|offer| offer.worker.agent == agent && !offer.barred);
+        let mine = open.closed.get(&agent).into_iter().flat_map(Closed::values).filter(|offer| !offer.barred);
         mine.filter_map(|offer| offer.not_before.filter(|time| *time > now)).min()
     }
 

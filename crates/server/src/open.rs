@@ -70,7 +70,7 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     }
     let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
     let app = App::new(store, vault, config.policy.clone(), Box::new(Offline), limits);
-    serve::fill(&app.store, &app.market).await?;
+    serve::fill(&app).await?;
     Ok(app)
 }
 

@@ -2,18 +2,18 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clawrk_domain::JobId;
-use clawrk_store::{JobList, Store, StoreError};
+use clawrk_store::{JobList, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
-use crate::market::Market;
 use crate::tasks::runner;
 use crate::{App, rates, router, telemetry};
 
@@ -95,20 +95,23 @@ fn connected(listener: TcpListener) -> std::io::Result<Vec<(TcpStream, SocketAdd
 }
 
 /// Reads the open jobs into the market; changes that arrive meanwhile are told apart by their version.
-pub async fn fill(store: &Store, market: &Market) -> Result<(), StoreError> {
-    let places = store.job_places(JobList::Queued, None, i64::MAX).await?;
+pub async fn fill(app: &App) -> Result<(), StoreError> {
+    let places = app.store.job_places(JobList::Queued, None, i64::MAX).await?;
     let ids: Vec<JobId> = places.into_iter().map(|place| place.job).collect();
-    // The next ones are read while these are taken in.
-    let chunks = stream::iter(ids.chunks(CHUNK)).map(|chunk| store.jobs(chunk)).buffered(2);
-    chunks
-        .try_for_each(|jobs| {
-            jobs.into_iter().for_each(|job| market.changed(&Arc::new(job)));
-            std::future::ready(Ok(()))
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let take_in = |ids: &[JobId]| {
+        let (app, ids) = (app.clone(), ids.to_vec());
+        // To read their words takes longest, and every core can help.
+        spawn(async move {
+            app.store.jobs(&ids).await?.into_iter().for_each(|job| app.market.changed(&Arc::new(job)));
+            Ok::<_, StoreError>(())
         })
-        .await
+    };
+    let chunks = stream::iter(ids.chunks(CHUNK)).map(take_in).buffer_unordered(cores + 1);
+    chunks.map(|end| end.expect("nothing panics over a job that was stored")).try_collect().await
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the server starts what runs beside requests")]
-fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> tokio::task::JoinHandle<()> {
+fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(future)
 }

@@ -140,7 +140,7 @@ pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
 async fn open(folder: &Path, secret: &str, policy: Policy, limits: Limits) -> anyhow::Result<App> {
     let store = Store::sqlite(folder, policy.clone(), Clock::System)?;
     let app = App::new(store, Vault::new(secret), policy, Box::new(Offline), limits);
-    serve::fill(&app.store, &app.market).await?;
+    serve::fill(&app).await?;
     Ok(app)
 }
 

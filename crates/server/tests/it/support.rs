@@ -121,7 +121,7 @@ impl TestApp {
         limits: Limits,
     ) -> Self {
         let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), structurer, limits);
-        serve::fill(&app.store, &app.market).await.unwrap();
+        serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
         Self { app, router, clock, data }
