@@ -54,7 +54,7 @@ impl App {
     pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
         let market = Arc::new(Market::default());
         let feed = Arc::clone(&market);
-        store.observe(Arc::new(move |job| feed.changed(job)));
+        store.observe(Arc::new(move |jobs| feed.changed(jobs)));
         let rates = Arc::new(Rates::new(limits.requests_per_minute, store.is_shared()));
         let (counts, clock) = (Arc::clone(&rates), store.clock().clone());
         store.listen(Arc::new(move |text| counts.hear(text, clock.now())));

@@ -39,6 +39,19 @@ struct OpenJob {
 type Closed = BTreeMap<JobId, Offer>;
 
 impl Open {
+    fn changed(&mut self, job: &Job, reading: Option<Reading>) {
+        let known = self.jobs.get(&job.id).map(|known| known.version);
+        if known.or_else(|| self.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
+            return;
+        }
+        let Some(reading) = reading else { return self.leave(job) };
+        // What agents hand back again and again is no other job each time.
+        if known.is_none() && job.offers.is_empty() {
+            self.index.learn(&reading);
+        }
+        self.enter(job, reading);
+    }
+
     fn enter(&mut self, job: &Job, reading: Reading) {
         self.reopen(&job.id);
         let closed_to = job.offers.iter().filter(|offer| offer.barred || offer.not_before.is_some());
@@ -124,28 +137,17 @@ impl Default for Market {
 }
 
 impl Market {
-    /// A job changed: it enters, stays or leaves.
-    pub fn changed(&self, job: &Arc<Job>) {
-        let queued = job.status() == Status::Queued;
+    /// Jobs changed: each enters, stays or leaves.
+    pub fn changed(&self, jobs: &[Arc<Job>]) {
+        let is_queued = |job: &Job| job.status() == Status::Queued;
         // Most of the work, done before anybody is kept waiting.
-        let reading = queued.then(|| Reading::of(&text_of(job)));
-        {
-            let mut open = self.write();
-            let known = open.jobs.get(&job.id).map(|known| known.version);
-            if known.or_else(|| open.left.versions.get(&job.id).copied()).is_some_and(|known| known > job.version) {
-                return;
-            }
-            if let Some(reading) = reading {
-                // What agents hand back again and again is no other job each time.
-                if known.is_none() && job.offers.is_empty() {
-                    open.index.learn(&reading);
-                }
-                open.enter(job, reading);
-            } else {
-                open.leave(job);
-            }
+        let readings: Vec<_> = jobs.iter().map(|job| is_queued(job).then(|| Reading::of(&text_of(job)))).collect();
+        let mut open = self.write();
+        for (job, reading) in jobs.iter().zip(readings) {
+            open.changed(job, reading);
         }
-        if queued {
+        drop(open);
+        if jobs.iter().any(|job| is_queued(job)) {
             self.changes.send_modify(|count| *count += 1);
         }
     }

@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(8);
 
 /// Open jobs that are read together at the start.
 const CHUNK: usize = 500;
+/// Of them, those that the market takes in at once.
+const TOGETHER: usize = 50;
 
 /// Requests that are on their way when the stop comes have this long to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(100);
@@ -103,7 +105,9 @@ pub async fn fill(app: &App) -> Result<(), StoreError> {
         let (app, ids) = (app.clone(), ids.to_vec());
         // To read their words takes longest, and every core can help.
         spawn(async move {
-            app.store.jobs(&ids).await?.into_iter().for_each(|job| app.market.changed(&Arc::new(job)));
+            let jobs: Vec<_> = app.store.jobs(&ids).await?.into_iter().map(Arc::new).collect();
+            // Whoever is served already waits for no more than a few at once.
+            jobs.chunks(TOGETHER).for_each(|jobs| app.market.changed(jobs));
             Ok::<_, StoreError>(())
         })
     };

@@ -82,9 +82,9 @@ trait Backend: Send + Sync {
     fn listen(&self, _listener: Listener) {}
 }
 
-/// Is told of every job that changed, after the commit and before the answer. It may be told of
-/// changes out of order: the job's version tells which is the later one.
-pub type Observer = Arc<dyn Fn(&Arc<Job>) + Send + Sync>;
+/// Is told of every job that changed, after the commit and before the answer; of those together that were committed
+/// together. It may be told of changes out of order: the job's version tells which is the later one.
+pub type Observer = Arc<dyn Fn(&[Arc<Job>]) + Send + Sync>;
 
 /// Is told of every text that a node broadcasts, this one's own too; it must not wait.
 pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
@@ -236,9 +236,13 @@ impl Store {
 
     /// Whom to tell of every job that changed; set once, before the first request.
     pub fn observe(&self, observer: Observer) {
-        self.backend.observe(Arc::new(move |job| {
+        self.backend.observe(Arc::new(move |jobs| {
             // What it is told of is done, and others are to be told of more.
-            if catch_unwind(AssertUnwindSafe(|| observer(job))).is_err() {
+            let panics = |jobs: &[Arc<Job>]| catch_unwind(AssertUnwindSafe(|| observer(jobs))).is_err();
+            if !panics(jobs) {
+                return;
+            }
+            for job in jobs.iter().filter(|job| panics(std::slice::from_ref(*job))) {
                 tracing::error!(job = %job.id, version = job.version, "whoever observes the jobs panicked over one");
             }
         }));

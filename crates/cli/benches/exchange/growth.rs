@@ -71,7 +71,7 @@ pub(crate) async fn table() -> Table {
 }
 
 async fn at_this_size(place: &Place, everybody: &Arc<[Person]>) -> Vec<Line> {
-    wait_until_closed(place);
+    place.wait_until_closed();
     let began = Instant::now();
     let server = Server::ours(place);
     let ready = began.elapsed();
@@ -147,7 +147,7 @@ pub(crate) async fn open_jobs() -> Table {
     });
     let senders = Senders::new(posted.buffer_unordered(1024).collect().await);
     drop(store);
-    wait_until_closed(&place);
+    place.wait_until_closed();
     let began = Instant::now();
     let server = Server::ours(&place);
     let (ready, memory) = (began.elapsed(), server.resident_mib());
@@ -168,13 +168,6 @@ pub(crate) async fn open_jobs() -> Table {
     let (name, cell) = calls(&server, &everybody[..SENDERS], RUN).await;
     table.add_row([format!("{name}, calls/s (p99 ms)"), cell]);
     table
-}
-
-/// A store that was dropped copies its log into the database, on a thread of its own.
-fn wait_until_closed(place: &Place) {
-    while place.path().is_some_and(|folder| folder.join("clawrk.db-wal").exists()) {
-        std::thread::yield_now();
-    }
 }
 
 fn size_of(folder: &Path) -> f64 {

@@ -8,6 +8,7 @@
 mod anchor;
 mod growth;
 mod load;
+mod matching;
 mod place;
 mod rows;
 mod timing;
@@ -83,6 +84,14 @@ fn main() {
     if wanted("timing") {
         progress("timing");
         println!("\n{}", runtime.block_on(timing::table()));
+    }
+    if wanted("matching-engine") {
+        progress("matching-engine");
+        println!("\n{}", matching::engine());
+    }
+    if wanted("matching-pulls") {
+        progress("matching-pulls");
+        println!("\n{}", runtime.block_on(matching::pulls()));
     }
     if wanted("growth") {
         progress("growth");

@@ -61,6 +61,13 @@ impl Place {
         .expect("a store can be made")
     }
 
+    /// Waits until a store that was dropped has copied its log into the database, on a thread of its own.
+    pub(crate) fn wait_until_closed(&self) {
+        while self.path().is_some_and(|folder| folder.join("clawrk.db-wal").exists()) {
+            std::thread::yield_now();
+        }
+    }
+
     /// Makes so many users with so much in the wallet.
     pub(crate) async fn people(&self, count: usize, cents: i64) -> Arc<[Person]> {
         people(&self.store().await, count, cents).await

@@ -19,6 +19,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 
 use super::frequency::Frequencies;
 use super::profile::{Pair, Profile, Wanted};
@@ -32,9 +33,8 @@ const B: f64 = 0.75;
 /// What two neighbours add that stand together in the job too, of what both weigh.
 const PHRASE: f64 = 0.25;
 
-/// Of all jobs, the share whose postings are read to gather, and how many are read at least.
-const GATHERED_SHARE: usize = 10;
-const GATHERED_LEAST: usize = 50_000;
+/// Postings that are read to gather, beyond those of the heaviest term.
+const MOST_GATHERED: usize = 20_000;
 /// Jobs that are looked at closely, at least.
 const CLOSE_LOOKS: usize = 100;
 /// Older jobs with something in common that are passed over in search of one without.
@@ -84,6 +84,7 @@ pub struct Index<Id> {
     frequencies: Frequencies,
     /// The weighted length of all jobs together.
     total_length: u64,
+    scratch: Scratch,
 }
 
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl<Id> Default for Index<Id> {
             words: Words::default(),
             frequencies: Frequencies::default(),
             total_length: 0,
+            scratch: Scratch::default(),
         }
     }
 }
@@ -191,6 +193,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
         chosen.extend(self.oldest_others(&sums, k, &skip));
+        self.scratch.put_back(sums);
         let mut ranked: Vec<(Ranked<Id>, i64)> = chosen
             .into_iter()
             .map(|slot| {
@@ -214,7 +217,8 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let profile = Profile::new(personality, &self.words, &self.frequencies);
         let mut shares = Vec::new();
         self.sum(*slot, &profile, |wanted, part| {
-            shares.push(Share { term: wanted.text.clone(), said: wanted.said.clone(), part });
+            let (term, said) = (self.words.text(wanted.term).to_owned(), profile.said(wanted).to_owned());
+            shares.push(Share { term, said, part });
         });
         shares.sort_by(|one, other| other.part.total_cmp(&one.part).then_with(|| one.term.cmp(&other.term)));
         shares
@@ -222,13 +226,11 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
 
     /// Adds up the lists of the heaviest terms, until enough postings were read.
     fn gather(&self, profile: &Profile) -> Sums {
-        let mut sums = Sums::default();
-        let mut left = (self.len() / GATHERED_SHARE).max(GATHERED_LEAST);
-        for wanted in &profile.wanted {
+        let mut sums = self.scratch.take(self.slots.len());
+        let (drag, mut left) = (self.drag(), MOST_GATHERED);
+        for (place, wanted) in profile.wanted.iter().enumerate() {
             let list = self.words.list(wanted.term);
-            if sums.sums.is_empty() {
-                sums.sums = vec![0.0; self.slots.len()];
-            } else if list.len() > left {
+            if place > 0 && list.len() > left {
                 break;
             }
             left = left.saturating_sub(list.len());
@@ -237,7 +239,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
                 if *sum == 0.0 {
                     sums.found.push(posting.slot);
                 }
-                *sum += (wanted.weight * self.part(*posting)) as f32;
+                *sum += (wanted.weight * drag.part(*posting)) as f32;
             }
         }
         sums
@@ -294,29 +296,20 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         if job.length == 0 {
             return 0.0;
         }
-        let mut sum = 0.0;
-        for wanted in &profile.wanted {
-            if let Ok(at) = job.places.binary_search_by_key(&wanted.term, |place| place.term) {
-                let posting = self.words.list(wanted.term)[job.places[at].position as usize];
-                let part = wanted.weight * self.part(posting);
-                tell(wanted, part);
-                sum += part;
-            }
+        let (drag, mut sum) = (self.drag(), 0.0);
+        for (wanted, place) in profile.common(&job.places) {
+            let part = wanted.weight * drag.part(self.words.list(place.term)[place.position as usize]);
+            tell(wanted, part);
+            sum += part;
         }
         let together = profile.pairs.iter().filter(|(pair, _)| job.pairs.binary_search(pair).is_ok());
         let together: f64 = together.map(|(_, weight)| weight).sum();
-        sum + PHRASE * together * (K1 + 1.0) / (1.0 + self.drag(job.length))
+        sum + PHRASE * together * (K1 + 1.0) / (1.0 + drag.of(job.length))
     }
 
-    /// What a term adds to a job, for a weight of 1.
-    fn part(&self, posting: Posting) -> f64 {
-        let count = f64::from(posting.count);
-        count * (K1 + 1.0) / (count + self.drag(posting.length))
-    }
-
-    fn drag(&self, length: u16) -> f64 {
+    fn drag(&self) -> Drag {
         let average = self.total_length as f64 / self.len() as f64;
-        K1 * (1.0 - B + B * f64::from(length) / average)
+        Drag { least: K1 * (1.0 - B), a_word: K1 * B / average }
     }
 
     fn job(&self, slot: u32) -> &Job<Id> {
@@ -351,8 +344,27 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     }
 }
 
-/// The sum of what was gathered for each slot, none at all where nothing was; and the slots above 0.
-#[derive(Default)]
+/// How much a text is held against its words for its length.
+#[derive(Debug, Clone, Copy)]
+struct Drag {
+    least: f64,
+    a_word: f64,
+}
+
+impl Drag {
+    fn of(self, length: u16) -> f64 {
+        self.least + self.a_word * f64::from(length)
+    }
+
+    /// What a term adds to a job, for a weight of 1.
+    fn part(self, posting: Posting) -> f64 {
+        let count = f64::from(posting.count);
+        count * (K1 + 1.0) / (count + self.of(posting.length))
+    }
+}
+
+/// The sum of what was gathered for each slot, 0 where nothing was; and the slots above 0.
+#[derive(Debug, Default)]
 struct Sums {
     sums: Vec<f32>,
     found: Vec<u32>,
@@ -360,7 +372,26 @@ struct Sums {
 
 impl Sums {
     fn of(&self, slot: u32) -> f32 {
-        self.sums.get(slot as usize).copied().unwrap_or(0.0)
+        self.sums[slot as usize]
+    }
+}
+
+/// Sums that are all 0, for the next to use: to make them anew for a million slots costs more than to add up.
+#[derive(Debug, Default)]
+struct Scratch(Mutex<Vec<Sums>>);
+
+impl Scratch {
+    fn take(&self, slots: usize) -> Sums {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        sums.sums.resize(slots, 0.0);
+        sums
+    }
+
+    fn put_back(&self, mut sums: Sums) {
+        for slot in sums.found.drain(..) {
+            sums.sums[slot as usize] = 0.0;
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sums);
     }
 }
 

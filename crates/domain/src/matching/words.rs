@@ -58,9 +58,13 @@ impl Words {
     }
 
     /// The terms that begin as this one does, itself among them, if it is a word of some letters.
-    pub(super) fn beginning_like(&self, term: &str) -> impl Iterator<Item = &str> {
-        let same = start(term).and_then(|start| self.by_start.get(&start));
-        same.into_iter().flatten().map(|term| &*self.terms[*term as usize].text)
+    pub(super) fn beginning_like(&self, term: &str) -> impl Iterator<Item = (u32, &str)> {
+        let same = start(term).and_then(|start| self.by_start.get(&start)).map_or(&[][..], Vec::as_slice);
+        same.iter().map(|term| (*term, self.text(*term)))
+    }
+
+    pub(super) fn text(&self, term: u32) -> &str {
+        &self.terms[term as usize].text
     }
 
     /// Adds a posting to a term's list and says where it stands.

@@ -82,10 +82,10 @@ async fn old_news_brings_no_job_back() {
     let again = as_it_is().await;
     for order in [vec![&open, &held, &open], vec![&held, &open]] {
         let market = Market::default();
-        order.into_iter().for_each(|news| market.changed(news));
+        order.into_iter().for_each(|news| market.changed(std::slice::from_ref(news)));
         assert!(market.is_empty() && market.newest(None, 9).is_empty());
-        market.changed(&again);
-        market.changed(&held);
+        market.changed(std::slice::from_ref(&again));
+        market.changed(std::slice::from_ref(&held));
         assert_eq!(market.newest(None, 9).len(), 1);
     }
 }

@@ -257,9 +257,8 @@ impl Follower {
         let jobs: Vec<JobId> = jobs.into_iter().collect();
         for some in jobs.chunks(CHUNK) {
             let found = self.node.query_each(sql::JOB, some.iter().map(|job| (*job).into()).collect()).await?;
-            for row in found.iter().filter_map(|rows| rows.first()) {
-                observer(&Arc::new(row::job(row)?));
-            }
+            let found = found.iter().filter_map(|rows| rows.first()).map(|row| row::job(row).map(Arc::new));
+            observer(&found.collect::<Result<Vec<_>, _>>()?);
         }
         Ok(())
     }

@@ -206,11 +206,11 @@ impl Node {
         };
         if let Reply::Outcome(_, changed) = &reply {
             changed.known.iter().for_each(|known| self.hot.forget(*known));
-            if let Some(observer) = self.observer.get() {
-                for job in &changed.jobs {
-                    observer(job);
-                    self.own.told(job.id, job.version);
-                }
+            if let Some(observer) = self.observer.get()
+                && !changed.jobs.is_empty()
+            {
+                observer(&changed.jobs);
+                changed.jobs.iter().for_each(|job| self.own.told(job.id, job.version));
             }
             if !changed.jobs.is_empty() || !changed.known.is_empty() {
                 self.committed.notify_one();

@@ -116,15 +116,23 @@ fn work(
 
 /// Tells of what was written, in its order: memory first, then the observer, then whoever asked.
 fn tell(written: &mpsc::Receiver<Written>, hot: &Hot, observer: &OnceLock<Observer>) {
-    for (reply, answer) in written.iter().flatten() {
-        if let Ok(Reply::Outcome(_, changed)) = &reply {
-            changed.known.iter().for_each(|known| hot.forget(*known));
-            if let Some(observer) = observer.get() {
-                changed.jobs.iter().for_each(|job| observer(job));
+    for written in written {
+        let mut jobs = Vec::new();
+        for (reply, _) in &written {
+            if let Ok(Reply::Outcome(_, changed)) = reply {
+                changed.known.iter().for_each(|known| hot.forget(*known));
+                jobs.extend_from_slice(&changed.jobs);
             }
         }
-        // Nobody waits any more: the request was given up, its effect stands.
-        let _ = answer.send(reply);
+        if let Some(observer) = observer.get()
+            && !jobs.is_empty()
+        {
+            observer(&jobs);
+        }
+        for (reply, answer) in written {
+            // Nobody waits any more: the request was given up, its effect stands.
+            let _ = answer.send(reply);
+        }
     }
 }
 

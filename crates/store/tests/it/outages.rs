@@ -36,7 +36,7 @@ async fn a_commit_whose_answer_is_lost_has_one_effect() {
     let proxy = Proxy::start(h.url().unwrap()).await;
     let store = Store::postgres(&proxy.url, Policy::default(), h.clock.clone()).await.unwrap();
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    store.observe(Arc::new(move |job| tell.send(job.id).unwrap_or_default()));
+    store.observe(Arc::new(move |jobs| jobs.iter().for_each(|job| tell.send(job.id).unwrap_or_default())));
     let ada = h.user("ada", 100_000).await;
     for cut in 0..60 {
         let after = cut % 2 == 1;
@@ -64,7 +64,7 @@ async fn killed_connections_lose_nothing_and_the_store_recovers() {
     let ada = h.user("ada", 100_000).await;
     let other = h.node().await;
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    other.observe(Arc::new(move |job| tell.send(job.id).unwrap_or_default()));
+    other.observe(Arc::new(move |jobs| jobs.iter().for_each(|job| tell.send(job.id).unwrap_or_default())));
     let admin = connect(h.url().unwrap()).await;
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                  WHERE datname = current_database() AND application_name = 'clawrk'";
@@ -93,7 +93,9 @@ async fn the_feed_waits_for_a_transaction_that_is_still_open() {
     let (slow, quick) = (h.post(ada, 100).await, h.post(ada, 100).await);
     let other = h.node().await;
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    other.observe(Arc::new(move |job| tell.send((job.id, job.status())).unwrap_or_default()));
+    other.observe(Arc::new(move |jobs| {
+        jobs.iter().for_each(|job| tell.send((job.id, job.status())).unwrap_or_default())
+    }));
     let open = connect(h.url().unwrap()).await;
     open.batch_execute(&format!("BEGIN; INSERT INTO feed (kind, id) VALUES ('job', '{slow}')")).await.unwrap();
     // Transactions that began later end earlier, and the other node hears of them, over several looks.
@@ -130,7 +132,7 @@ async fn a_store_that_is_dropped_leaves_no_connection() {
 async fn a_request_that_is_given_up_is_carried_to_its_end() {
     let Some(h) = Harness::postgres().await else { return };
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    h.store.observe(Arc::new(move |job| tell.send(job.status()).unwrap_or_default()));
+    h.store.observe(Arc::new(move |jobs| jobs.iter().for_each(|job| tell.send(job.status()).unwrap_or_default())));
     let ada = h.user("ada", 1000).await;
     let given_up = h.submit(Actor::User(ada), Action::Post(posting(100)));
     assert!(futures_util::FutureExt::now_or_never(given_up).is_none(), "the answer takes a while");
@@ -300,9 +302,7 @@ async fn whoever_catches_up_has_heard_of_all_that_was_acknowledged_elsewhere() {
     let other = h.node().await;
     let heard = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let listening = Arc::clone(&heard);
-    other.observe(Arc::new(move |job| {
-        listening.lock().unwrap().insert(job.id);
-    }));
+    other.observe(Arc::new(move |jobs| listening.lock().unwrap().extend(jobs.iter().map(|job| job.id))));
     for _ in 0..50 {
         let job = h.post(ada, 100).await;
         other.catch_up().await;

@@ -85,9 +85,11 @@ async fn a_panic_over_what_was_done_undoes_nothing_and_stops_nobody(h: &Harness)
     let other = if h.is_sqlite() { None } else { Some(h.node().await) };
     let observed = std::iter::once(&h.store).chain(&other).map(|node| {
         let (tell, heard) = tokio::sync::mpsc::unbounded_channel();
-        node.observe(Arc::new(move |job| {
-            assert_ne!(job.price.0, UNLUCKY, "on purpose, over what was done");
-            tell.send(job.id).unwrap_or_default();
+        node.observe(Arc::new(move |jobs| {
+            for job in jobs {
+                assert_ne!(job.price.0, UNLUCKY, "on purpose, over what was done");
+                tell.send(job.id).unwrap_or_default();
+            }
         }));
         heard
     });

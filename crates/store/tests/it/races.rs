@@ -258,7 +258,9 @@ async fn other_nodes_hear_within_a_second(h: &Harness) {
     let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
     let other = h.node().await;
     let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    other.observe(Arc::new(move |job| drop(tell.send((job.id, job.version, job.state.clone())))));
+    other.observe(Arc::new(move |jobs| {
+        jobs.iter().for_each(|job| drop(tell.send((job.id, job.version, job.state.clone()))))
+    }));
     let mut hears = async |job: JobId, version: u32| {
         let heard = async {
             loop {

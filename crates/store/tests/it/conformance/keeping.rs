@@ -241,7 +241,9 @@ pub(super) async fn texts_and_bytes_come_back_as_they_went_in(h: &Harness) {
 pub(super) async fn the_observer_hears_before_the_answer(h: &Harness) {
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let ears = Arc::clone(&heard);
-    h.store.observe(Arc::new(move |job| ears.lock().unwrap().push((job.id, job.version, job.status()))));
+    h.store.observe(Arc::new(move |jobs| {
+        jobs.iter().for_each(|job| ears.lock().unwrap().push((job.id, job.version, job.status())))
+    }));
     let (ada, bob) = (h.user("ada", 500).await, h.user("bob", 0).await);
     let job = h.post(ada, 500).await;
     assert!(heard.lock().unwrap().contains(&(job, 1, Status::Queued)));
