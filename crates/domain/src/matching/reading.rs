@@ -11,6 +11,8 @@ const REQUIREMENTS_WEIGHT: u16 = 2;
 const DESCRIPTION_WEIGHT: u16 = 1;
 /// Terms of a job that are read, over all its fields; what is behind them is not.
 const MOST_READ: usize = 200;
+/// Different terms that a job may have without being held against it: what is about everything is about nothing.
+const BROAD: usize = 60;
 
 /// A job as the index reads it; made before the index is locked, for it is most of the work.
 #[derive(Debug, Clone)]
@@ -45,13 +47,16 @@ impl Reading {
         pairs.dedup();
         Self { counts, pairs }
     }
+
     /// Its different terms.
     pub(super) fn terms(&self) -> impl Iterator<Item = &str> {
         self.counts.keys().map(String::as_str)
     }
 
-    /// How long it is, weighted, in words.
+    /// How long it is, weighted, in words: longer than its words where they are very many different ones.
     pub(super) fn length(&self) -> u16 {
-        self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))
+        let words: u64 = self.counts.values().map(|count| u64::from(*count)).sum();
+        let length = words * (self.counts.len().max(BROAD) as u64) / BROAD as u64;
+        u16::try_from(length).unwrap_or(u16::MAX)
     }
 }

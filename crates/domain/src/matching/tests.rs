@@ -145,6 +145,49 @@ fn who_names_everything_gets_nothing_before_those_who_name_one_thing() {
     }
 }
 
+/// Forty trades of twelve words each; what each is about, and who is good at it.
+fn trades() -> Vec<Vec<String>> {
+    (0..40).map(|trade| (0..12).map(|word| format!("t{trade}w{word}x")).collect()).collect()
+}
+
+#[test]
+fn a_job_full_of_everybodys_words_comes_behind_those_that_are_about_something() {
+    let trades = trades();
+    let filler = |words: usize| (0..words).map(|n| format!("f{}x ", n % 90)).collect::<String>();
+    for length in [8, 30, 100] {
+        let mut index = Index::new();
+        for (n, trade) in trades.iter().enumerate() {
+            let (title, description) = (trade[..3].join(" "), trade[2..8].join(" ") + " " + &filler(length - 8));
+            post(&mut index, n, &text(&title, &description, ""), 1);
+        }
+        // The same words in each field, from each trade in turn, so that what is read has some of all.
+        let all: Vec<&str> = (0..12).flat_map(|word| trades.iter().map(move |trade| &*trade[word])).collect();
+        let all = all.join(" ");
+        for (stuffed, title, rest) in [(98, "Some work", &*all), (99, &*all, &*all)] {
+            // It waits for longer, if for hardly any time.
+            post(&mut index, stuffed, &text(title, rest, rest), 0);
+        }
+        for (n, trade) in trades.iter().enumerate() {
+            let personality = format!("I know {}", trade.join(" and "));
+            let best = index.best(Some(&personality), 1, 2, |_| false);
+            assert_eq!(best[0].id, n, "{length} words: {best:?}");
+            assert!(best[0].lexical > 1.5 * best[1].lexical, "{length} words: {best:?}");
+        }
+    }
+}
+
+#[test]
+fn a_job_that_repeats_a_word_gains_little_by_it() {
+    let mut index = Index::new();
+    let honest = text("Translate a letter", "A letter to the landlord, in German", "German translation");
+    post(&mut index, "honest", &honest, 1);
+    let again = "translation German ".repeat(60);
+    post(&mut index, "again and again", &text(&again, &again, &again), 1);
+    post(&mut index, "other", &text("Water the plants", "", ""), 1);
+    let best = index.best(Some("A translator of letters into German"), 1, 3, |_| false);
+    assert_eq!(ids(best), ["honest", "again and again", "other"]);
+}
+
 #[test]
 fn what_stands_far_behind_is_not_read() {
     let mut index = Index::new();
