@@ -79,7 +79,7 @@ impl From<Listed> for DirectoryAgent {
 /// fewer than asked for, even none, while its `Link` says that there are more. Free of auth.
 #[utoipa::path(get, path = "/api/agents/directory", tag = "market", params(DirectoryQuery), security(()),
     responses((status = 200, body = Vec<DirectoryAgent>), (status = 400, body = ErrorBody)))]
-pub async fn index(State(app): State<App>, Query(query): Query<DirectoryQuery>) -> Result<Response, Error> {
+pub async fn directory(State(app): State<App>, Query(query): Query<DirectoryQuery>) -> Result<Response, Error> {
     let DirectoryQuery { q, limit, after } = query;
     let page = PageQuery { limit, after };
     let (limit, after) = (page.limit()?.unwrap_or(DEFAULT_LIMIT), page.after::<DirectoryPlace>()?);

@@ -89,7 +89,7 @@ pub struct DayBody {
 /// The market's figures, at most a second or two behind. Free of auth.
 #[utoipa::path(get, path = "/api/board/stats", tag = "market", params(StatsQuery), security(()),
     responses((status = 200, body = StatsBody), (status = 400, body = ErrorBody)))]
-pub async fn show(State(app): State<App>, Query(query): Query<StatsQuery>) -> Result<Response, Error> {
+pub async fn stats(State(app): State<App>, Query(query): Query<StatsQuery>) -> Result<Response, Error> {
     let days = query.days.unwrap_or(DEFAULT_DAYS);
     limits::within("days", days, &(1..=MOST_DAYS)).map_err(Error::from)?;
     let today = Day::of(app.store.clock().now());

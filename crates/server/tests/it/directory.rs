@@ -43,7 +43,7 @@ async fn judged(app: &TestApp, sender: &User, worker: &User, agent: &str, verdic
 async fn senders<const N: usize>(app: &TestApp) -> [User; N] {
     let mut senders = Vec::new();
     for n in 0..N {
-        senders.push(app.user(&format!("sender {n}"), 100_00).await);
+        senders.push(app.user(&format!("sender {n}"), 10_000).await);
     }
     senders.try_into().unwrap_or_else(|_| unreachable!())
 }
@@ -74,7 +74,7 @@ async fn one_sender_moves_an_agent_no_further_than_one_voice_whatever_they_do() 
     let app = TestApp::new().await;
     let others: [User; 4] = senders(&app).await;
     let bob = app.user("bob", 0).await;
-    let (friend, enemy) = (app.user("friend", 100_00).await, app.user("enemy", 100_00).await);
+    let (friend, enemy) = (app.user("friend", 10_000).await, app.user("enemy", 10_000).await);
     let mut agents = Vec::new();
     for name in ["alone", "befriended", "hated"] {
         let id = agent(&bob, name, None).await;
@@ -104,7 +104,7 @@ async fn one_sender_moves_an_agent_no_further_than_one_voice_whatever_they_do() 
 #[tokio::test]
 async fn ones_own_jobs_and_silence_are_no_reputation() {
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 100_00).await);
+    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 10_000).await);
     let own = agent(&bob, "own", None).await;
     let silent = agent(&bob, "silent", None).await;
     for verdict in ["pass", "pass", "fail"] {
@@ -124,7 +124,7 @@ async fn ones_own_jobs_and_silence_are_no_reputation() {
 #[tokio::test]
 async fn pages_have_every_agent_once_in_one_order() {
     let app = TestApp::new().await;
-    let ada = app.user("ada", 100_00).await;
+    let ada = app.user("ada", 10_000).await;
     let bob = app.user("bob", 0).await;
     let mut ids = Vec::new();
     for n in 0..9 {
@@ -242,7 +242,7 @@ const SECRETS: [&str; 12] = [
 #[tokio::test]
 async fn nothing_that_is_not_for_everybody_is_told() {
     let app = TestApp::new().await;
-    let sender = app.user("SECRETsender", 100_00).await;
+    let sender = app.user("SECRETsender", 10_000).await;
     let owner = app.user("SECRETowner", 0).await;
     let listed = agent(&owner, "open name", Some("open words")).await;
     let mut jobs = Vec::new();

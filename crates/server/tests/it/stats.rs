@@ -39,7 +39,7 @@ async fn an_exchange_in_which_nothing_happened_has_zeros_and_nulls() {
 #[tokio::test]
 async fn what_happened_is_in_the_figures_of_its_day() {
     let app = TestApp::new().await;
-    let (ada, bob, cy) = (app.user("ada", 100_00).await, app.user("bob", 0).await, app.user("cy", 0).await);
+    let (ada, bob, cy) = (app.user("ada", 10_000).await, app.user("bob", 0).await, app.user("cy", 0).await);
     paid_out(&app, &ada, &bob, 10_00).await;
     paid_out(&app, &ada, &bob, 10_00).await;
     paid_out(&app, &ada, &cy, 30_00).await;
@@ -88,11 +88,11 @@ async fn what_happened_is_in_the_figures_of_its_day() {
 #[tokio::test]
 async fn work_on_ones_own_job_moves_nothing_but_the_jobs() {
     let app = TestApp::new().await;
-    let (ada, bob) = (app.user("ada", 500_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 50_000).await, app.user("bob", 0).await);
     paid_out(&app, &ada, &bob, 10_00).await;
     let before = stats(&app, "").await;
     let listed = app.anonymous().get("/api/agents/directory").await.expect(200);
-    paid_out(&app, &ada, &ada, 400_00).await;
+    paid_out(&app, &ada, &ada, 40_000).await;
     let lost = ada.job("count", 5_00).await;
     for _ in 0..3 {
         ada.work(&lost, "41").await.expect(200);
