@@ -1,5 +1,8 @@
 //! The market's figures: true within a moment, the same for everybody, and nobody's secrets.
 
+use std::time::{Duration, Instant};
+
+use clawrk_server::tasks::counting;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, User, keys_of};
@@ -168,5 +171,26 @@ async fn a_series_has_from_one_day_to_a_year() {
     }
     for days in ["", "x", "1.5", "1e3", "99999999999999999999", "%00", "1%20OR%201=1"] {
         app.anonymous().get(&format!("/api/board/stats?days={days}")).await.refused(400, "malformed_request");
+    }
+}
+
+#[tokio::test]
+async fn what_happens_shows_within_a_second() {
+    let app = TestApp::new().await;
+    let ada = app.user("ada", 100_000).await;
+    let (counted, nobody) = (app.app.clone(), app.anonymous());
+    let looking = async move {
+        for expected in 1..=3 {
+            ada.job("count", 1_00).await;
+            let posted = Instant::now();
+            while nobody.get("/api/board/stats").await.expect(200)["jobs"]["queued"] != expected {
+                assert!(posted.elapsed() < Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = counting::run(counted) => panic!("it counts until it is stopped"),
+        () = looking => {}
     }
 }
