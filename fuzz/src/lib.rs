@@ -17,7 +17,7 @@ use clawrk_domain::{AgentId, Cents, JobId, KeyId, Scope, Status, TaskKind, Times
 use clawrk_server::apikey;
 use clawrk_server::config::{KEYS, Settings, Source, Sources};
 use clawrk_server::decode::{self, HeadRead, HeadReader};
-use clawrk_store::Place;
+use clawrk_store::{DirectoryPlace, Place};
 use serde_json::Value;
 
 /// Takes anything, and panics when something does not hold for it.
@@ -265,6 +265,7 @@ pub fn names(data: &[u8]) {
     exact::<Scope>(text);
     exact::<Status>(text);
     round::<Place>(text);
+    round::<DirectoryPlace>(text);
     if let Some(kind) = TaskKind::from_name(text) {
         assert_eq!(kind.as_str(), text);
     }
@@ -343,7 +344,7 @@ pub fn query(data: &[u8]) {
     assert!(page.is_ok() || decode::status_query(&uri).is_err(), "a status does not mend a page");
     let Ok(page) = page else { return };
     assert!(page.limit().is_err() || page.limit.is_none_or(|limit| (1..=200).contains(&limit)));
-    let _ = (page.after::<Place>(), page.after::<i64>());
+    let _ = (page.after::<Place>(), page.after::<i64>(), page.after::<DirectoryPlace>());
     let mut written = String::from("/api/jobs?");
     if let Some(limit) = page.limit {
         let _ = write!(written, "limit={limit}&");

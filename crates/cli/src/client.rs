@@ -89,7 +89,12 @@ impl Client {
 
     /// Reads something that everybody may read.
     pub(crate) async fn get_public(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
-        Ok(self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await?.body)
+        Ok(self.public_page(path, query).await?.body)
+    }
+
+    /// Reads a page of a list that everybody may read.
+    pub(crate) async fn public_page(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Page, Failure> {
+        self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await
     }
 
     /// Reads a page of at most `limit` entries (1 to 200).

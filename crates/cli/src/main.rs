@@ -18,6 +18,7 @@ mod format;
 mod job;
 mod jobs;
 mod keys;
+mod market;
 mod matches;
 mod output;
 mod overview;
@@ -129,6 +130,11 @@ enum ExchangeCommand {
     },
     /// See the jobs that wait for an agent
     Board(jobs::LimitArgs),
+    /// See what the market pays, how fast it is, and what each day brought
+    Stats(market::StatsArgs),
+    /// Find agents by what they can do and how well they did it
+    #[command(after_help = DIRECTORY_EXAMPLES)]
+    Directory(market::DirectoryArgs),
     /// See the open jobs in the order in which your agent gets them, and why
     Matches(matches::MatchesArgs),
     /// Get the best job for your agent
@@ -170,6 +176,10 @@ const SERVE_EXAMPLES: &str = "Examples:
   clawrk serve
   clawrk serve --listen 0.0.0.0:3000 --data-dir /var/lib/clawrk
   clawrk serve --database-url postgres://clawrk@db/clawrk --secret-key-file /etc/clawrk/key";
+
+const DIRECTORY_EXAMPLES: &str = "Examples:
+  clawrk directory
+  clawrk directory translate french --limit 10";
 
 const PULL_EXAMPLES: &str = "Examples:
   clawrk pull
@@ -279,6 +289,8 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         }
         ExchangeCommand::Use { agent } => agents::choose_agent(&agent, client, out).await,
         ExchangeCommand::Board(args) => jobs::board(args, client, out).await,
+        ExchangeCommand::Stats(args) => market::stats(args, client, out).await,
+        ExchangeCommand::Directory(args) => market::directory(args, client, out).await,
         ExchangeCommand::Matches(args) => matches::run(args, client, out).await,
         ExchangeCommand::Pull(args) => work::pull(args, client, out).await,
         ExchangeCommand::Claim(args) => work::claim(args, client, out).await,
@@ -328,6 +340,8 @@ mod tests {
             &["review", "abc", "--pass"],
             &["keys", "create", "ci", "--scope", "read", "--scope", "work", "--expires-in", "30d"],
             &["balance", "--json", "--server", "http://127.0.0.1:1"],
+            &["stats", "--days", "7"],
+            &["directory", "translate", "french"],
         ];
         for line in lines {
             let parsed = tree().try_get_matches_from(["clawrk"].iter().chain(*line));
@@ -348,6 +362,7 @@ mod tests {
             &["review", "abc", "--fail"],
             &["jobs", "-s", "lost"],
             &["jobs", "--limit", "0"],
+            &["stats", "--days", "366"],
             &["show", ".."],
         ];
         for line in lines {

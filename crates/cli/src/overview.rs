@@ -13,6 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Do work",
         &["agents", "use", "board", "matches", "pull", "claim", "accept", "reject", "submit", "fail", "status"],
     ),
+    ("Look around", &["directory", "stats"]),
     ("Account", &["whoami", "balance", "keys"]),
     ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "eval", "completions"]),
 ];

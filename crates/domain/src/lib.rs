@@ -18,6 +18,7 @@ pub mod matching;
 pub mod money;
 pub mod policy;
 pub mod rejection;
+pub mod tally;
 pub mod task;
 pub mod time;
 pub mod user;

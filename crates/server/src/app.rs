@@ -7,6 +7,7 @@ use clawrk_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::board::Shown;
+use crate::api::stats::Stats;
 use crate::auth::UsedKeys;
 use crate::edge::Limits;
 use crate::exchange::Exchange;
@@ -14,6 +15,7 @@ use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::outside::structurer::Structurer;
 use crate::rates::Rates;
+use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
@@ -30,6 +32,10 @@ pub struct Parts {
     pub market: Arc<Market>,
     /// What the board has shown of them lately.
     pub(crate) shown: Shown,
+    /// The jobs that may have something to be counted.
+    pub(crate) to_count: Arc<ToCount>,
+    /// The market's figures as they were read lately.
+    pub(crate) stats: Stats,
     /// The key to what is sealed.
     pub vault: Vault,
     /// The numbers of the rules.
@@ -49,12 +55,16 @@ pub struct Parts {
 }
 
 impl App {
-    /// Puts the parts together and lets the store tell the market of every job that changes, and the limits of what
-    /// other nodes count.
+    /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
+    /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
         let market = Arc::new(Market::default());
-        let feed = Arc::clone(&market);
-        store.observe(Arc::new(move |jobs| feed.changed(jobs)));
+        let to_count = Arc::new(ToCount::default());
+        let (feed, counted) = (Arc::clone(&market), Arc::clone(&to_count));
+        store.observe(Arc::new(move |jobs| {
+            counted.note(jobs.iter().map(|job| job.id));
+            feed.changed(jobs);
+        }));
         let rates = Arc::new(Rates::new(limits.requests_per_minute, store.is_shared()));
         let (counts, clock) = (Arc::clone(&rates), store.clock().clone());
         store.listen(Arc::new(move |text| counts.hear(text, clock.now())));
@@ -63,6 +73,8 @@ impl App {
             store,
             market,
             shown: Shown::default(),
+            to_count,
+            stats: Stats::default(),
             vault,
             policy,
             structurer,

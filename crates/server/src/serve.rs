@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
-use crate::tasks::runner;
+use crate::tasks::{counting, runner};
 use crate::{App, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
@@ -37,6 +37,7 @@ pub async fn serve(
     let tasks = spawn(runner::run(app.clone()));
     let sums = spawn(telemetry::sum_up_regularly());
     let counts = spawn(rates::nodes::tell(app.clone()));
+    spawn(counting::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();
     spawn(async move {

@@ -15,6 +15,7 @@ mod row;
 mod sql;
 mod sqlite;
 mod submit;
+mod tally;
 mod tasks;
 mod tx;
 mod value;
@@ -23,13 +24,14 @@ mod writes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use clawrk_domain::{Answer, Command, Job, Lease, Policy, Rejection, UserId};
+use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UserId};
 
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
 pub use reads::{JobList, Place};
 pub use sqlite::backup;
+pub use tally::{DirectoryPlace, Listed, Market, Uncounted};
 
 use hot::{Hot, Known};
 use value::{Row, Value};
@@ -98,6 +100,8 @@ enum Order {
     TakeDueTasks { limit: u32, lease_seconds: i64 },
     DropOldReceipts,
     Seal(Vec<u8>),
+    Count(Vec<JobId>),
+    ForgetCounts,
 }
 
 /// What came of an order.
@@ -105,6 +109,8 @@ enum Reply {
     Outcome(Outcome, Changed),
     Leases(Vec<Lease>),
     Seal(Vec<u8>),
+    /// Jobs of which more is left to be counted.
+    Left(Vec<JobId>),
     Done,
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use clawrk_domain::tally::{Day, DayCounts, Happening, Spread, Standing, Voice};
 use clawrk_domain::{
     Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Reason, Scopes, State, Status, Submission, Task,
-    TaskKind, User, Worker, change::Moved, ledger::Entry,
+    TaskKind, User, Verification, Worker, change::Moved, ledger::Entry,
 };
 
 use crate::StoreError;
@@ -138,6 +139,66 @@ pub(crate) fn event(job: JobId, row: &Row) -> Result<Event, StoreError> {
             Some(_) => row.json::<Vec<Moved>>(9)?,
         },
     })
+}
+
+/// What happened to a job, and its event's number.
+pub(crate) fn happening(row: &Row) -> Result<(u32, Happening), StoreError> {
+    let agent = row.agent_or_null(6)?;
+    let silent = |verification: &str| -> Result<bool, StoreError> {
+        let verification: Verification =
+            serde_json::from_str(verification).map_err(|_| corrupt(13, "malformed JSON"))?;
+        Ok(verification.is_silence())
+    };
+    let happening = Happening {
+        at: row.time(1)?,
+        kind: word(row, 2)?,
+        before: row.parsed_or_null(3)?,
+        after: row.parsed(4)?,
+        sender: row.user(5)?,
+        worker: agent.map(|agent| Ok::<_, StoreError>(Worker { agent, user: row.user(7)? })).transpose()?,
+        price: row.cents(8)?,
+        queued_at: row.time_or_null(9)?,
+        first_accepted_at: row.time_or_null(10)?,
+        accepted_at: row.time_or_null(11)?,
+        submitted_at: row.time_or_null(12)?,
+        by_silence: row.str_or_null(13)?.map(silent).transpose()?.unwrap_or(false),
+    };
+    Ok((row.count(0)?, happening))
+}
+
+pub(crate) fn day(row: &Row) -> Result<(Day, DayCounts), StoreError> {
+    let counts = DayCounts {
+        posted: row.int(1)?,
+        accepted: row.int(2)?,
+        verified: row.int(3)?,
+        failed: row.int(4)?,
+        cancelled: row.int(5)?,
+        passed: row.int(6)?,
+        not_passed: row.int(7)?,
+        volume: row.cents(8)?,
+        last_active: row.int(9)?,
+    };
+    Ok((Day(row.int(0)?), counts))
+}
+
+/// Buckets and how many are in each.
+pub(crate) fn spread(rows: &[Row]) -> Result<Spread, StoreError> {
+    rows.iter().map(|row| Ok((row.count(0)?, row.int(1)?))).collect()
+}
+
+pub(crate) fn standing(row: &Row) -> Result<Standing, StoreError> {
+    Ok(Standing {
+        senders: row.int(0)?,
+        verified: row.int(1)?,
+        failed: row.int(2)?,
+        rates: row.int(3)?,
+        median_seconds: row.int_or_null(4)?,
+        last_day: row.int_or_null(5)?.map(Day),
+    })
+}
+
+pub(crate) fn voice(row: &Row) -> Result<Voice, StoreError> {
+    Ok(Voice { verified: row.int(0)?, failed: row.int(1)?, seconds: row.int(2)? })
 }
 
 /// A name of an enum that serde knows by its snake_case word.

@@ -214,3 +214,46 @@ pub(crate) const DUE_TASKS: &str = "SELECT kind, job_id, due_at, token FROM task
 pub(crate) const LEASE_TASK: &str =
     "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
 pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND job_id = $2";
+
+/// What happened to a job and has not been counted, as `row::happening` reads it.
+pub(crate) const UNCOUNTED_EVENTS: &str =
+    "SELECT e.n, e.at, e.kind, b.status, e.status, j.sender_id, e.agent_id, e.user_id, j.price_cents,
+            (SELECT q.at FROM events q WHERE q.job_id = j.id AND q.status = 'queued' ORDER BY q.n LIMIT 1),
+            f.accepted_at, a.accepted_at, a.submitted_at, CASE WHEN e.kind = 'verified' THEN a.verification END
+       FROM jobs j
+       JOIN events e ON e.job_id = j.id AND e.n > COALESCE((SELECT c.n FROM counted c WHERE c.job_id = j.id), 0)
+       LEFT JOIN events b ON b.job_id = e.job_id AND b.n = e.n - 1
+       LEFT JOIN attempts a ON a.job_id = e.job_id AND a.number = e.attempt
+       LEFT JOIN attempts f ON f.job_id = e.job_id AND f.number = 1
+      WHERE j.id = $1 ORDER BY e.n LIMIT $2";
+/// Jobs behind one of them, each with its version and up to which event it was counted.
+pub(crate) const COUNTED_JOBS: &str = "SELECT j.id, j.version, c.n FROM jobs j LEFT JOIN counted c ON c.job_id = j.id
+      WHERE j.id > $1 ORDER BY j.id LIMIT $2";
+
+/// One row: how many jobs are in each status, in the order of a job's life.
+pub(crate) const CENSUS: Locked = locked!(
+    "SELECT pending_payment, queued, held, accepted, submitted, verified, failed, cancelled FROM census WHERE id = 1"
+);
+/// The days behind one and up to another.
+pub(crate) const DAYS: &str =
+    "SELECT day, posted, accepted, verified, failed, cancelled, passed, not_passed, volume_cents, last_active
+       FROM days WHERE day > $1 AND day <= $2 ORDER BY day";
+pub(crate) const SPREAD: &str = "SELECT bucket, CAST(SUM(many) AS BIGINT) FROM spreads
+      WHERE day > $1 AND day <= $2 AND measure = $3 GROUP BY bucket";
+
+pub(crate) const STANDING: &str =
+    "SELECT senders, verified, failed, rates, median_seconds, last_day FROM standings WHERE agent_id = $1";
+pub(crate) const PACES: &str = "SELECT bucket, senders FROM paces WHERE agent_id = $1";
+pub(crate) const VOICE: &str = "SELECT verified, failed, seconds FROM voices WHERE agent_id = $1 AND sender_id = $2";
+
+/// The agents with finished work behind a place, the best first; those that are gone, too.
+pub(crate) const RANKED: &str =
+    "SELECT s.senders, s.verified, s.failed, s.rates, s.median_seconds, s.last_day, s.shortfall,
+            a.id, a.name, a.avatar_url, a.personality, a.deleted_at
+       FROM standings s JOIN agents a ON a.id = s.agent_id
+      WHERE (s.shortfall, s.agent_id) > ($1, $2) ORDER BY s.shortfall, s.agent_id LIMIT $3";
+/// The agents with a personality behind a place, the oldest first; those with finished work have a standing.
+pub(crate) const DESCRIBED: &str = "SELECT s.agent_id, a.created_at, a.id, a.name, a.avatar_url, a.personality
+       FROM agents a LEFT JOIN standings s ON s.agent_id = a.id
+      WHERE a.personality IS NOT NULL AND a.deleted_at IS NULL AND (a.created_at, a.id) > ($1, $2)
+      ORDER BY a.created_at, a.id LIMIT $3";

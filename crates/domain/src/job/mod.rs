@@ -228,6 +228,16 @@ pub struct Verification {
     pub verified_at: Timestamp,
 }
 
+impl Verification {
+    /// Who decides when nobody does: the review window closed.
+    pub(crate) const SILENCE: &'static str = "review_window";
+
+    /// Whether it passed because nobody looked at it in time.
+    pub fn is_silence(&self) -> bool {
+        self.verifier == Self::SILENCE
+    }
+}
+
 /// An agent was presented a job: a fact that outlives the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {

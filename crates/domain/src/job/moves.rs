@@ -192,7 +192,7 @@ impl Job {
         let verification = Verification {
             verdict: Verdict::Pass,
             reasoning: "The review window closed without a review.".to_owned(),
-            verifier: "review_window".to_owned(),
+            verifier: Verification::SILENCE.to_owned(),
             verified_at: at.now,
         };
         self.judged(verification, Mover::Exchange, at)

@@ -2,17 +2,21 @@
 
 pub mod agents;
 pub mod board;
+pub mod directory;
 pub mod health;
 pub mod job_body;
 pub mod jobs;
 pub mod keys;
 pub mod matches;
+pub mod stats;
 pub mod users;
 pub mod wallet;
 pub mod work;
 
 use std::str::FromStr;
 
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use clawrk_domain::Rejection;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,6 +26,12 @@ use crate::Error;
 /// Reads an id from a path; text that is no id names nothing.
 fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Rejection::NotFound(what).into())
+}
+
+/// An answer that is the same for everybody, and may be kept for a second by whatever stands between.
+fn cacheable(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
+    response
 }
 
 /// `{"ok": true}`: done, and no more to say.

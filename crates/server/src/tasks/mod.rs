@@ -1,3 +1,4 @@
 //! What the exchange does by itself, when its time has come.
 
+pub mod counting;
 pub mod runner;

@@ -7,6 +7,7 @@
 mod agents;
 mod board;
 mod conventions;
+mod directory;
 mod edge;
 mod fields;
 mod idempotency;
@@ -23,6 +24,7 @@ mod routes;
 mod secrets;
 mod seeds;
 mod sight;
+mod stats;
 mod story;
 mod strangers;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clawrk_server::edge::Limits;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Answer, TestApp};
 
@@ -76,7 +76,7 @@ async fn limits_of_requests_and_bodies_are_described_where_they_are_held() {
             }
         }
     }
-    assert_eq!(refused, [13, 29]);
+    assert_eq!(refused, [13, 31]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn whoever_should_come_back_is_told_when() {
             in_hand += usize::from(once);
         }
     }
-    assert_eq!((away, in_hand), (30, 11));
+    assert_eq!((away, in_hand), (32, 11));
 }
 
 #[tokio::test]
@@ -115,6 +115,11 @@ async fn answers_have_the_fields_that_are_described() {
     assert_eq!(found(&ada.get("/api/keys").await.expect(200)[0]), fields("KeyBody"));
     assert_eq!(found(&ada.get(&format!("/api/users/{}", ada.id)).await.expect(200)), fields("UserBody"));
     assert_eq!(found(&ada.get(&format!("/api/jobs/{job}/events")).await.expect(200)[0]), fields("EventBody"));
+    let stats = ada.get("/api/board/stats").await.expect(200);
+    assert_eq!(found(&stats), fields("StatsBody"));
+    assert_eq!((found(&stats["jobs"]), found(&stats["days"][0])), (fields("JobCounts"), fields("DayBody")));
+    ada.post("/api/agents", json!({"name": "poet", "personality": "rhymes"})).await.expect(201);
+    assert_eq!(found(&ada.get("/api/agents/directory").await.expect(200)[0]), fields("DirectoryAgent"));
     assert_eq!(found(&ada.get("/nonsense").await.expect(404)), fields("ErrorBody"));
 }
 
@@ -134,5 +139,5 @@ async fn every_described_route_is_there() {
             routes += 1;
         }
     }
-    assert_eq!(routes, 31);
+    assert_eq!(routes, 33);
 }

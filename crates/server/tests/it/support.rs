@@ -14,7 +14,7 @@ use clawrk_server::apikey::FreshKey;
 use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::structurer::{Offline, Structurer};
-use clawrk_server::tasks::runner;
+use clawrk_server::tasks::{counting, runner};
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, router, serve};
 use clawrk_store::{Clock, Store};
@@ -175,6 +175,22 @@ impl TestApp {
     pub async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         runner::settle(&self.app).await.unwrap();
+    }
+
+    /// Counts what happened to jobs.
+    pub async fn count(&self) {
+        counting::settle(&self.app).await.unwrap();
+    }
+
+    /// The same exchange, opened by another server that has heard of nothing.
+    pub async fn again(&self) -> Self {
+        let policy = Policy::default();
+        let store = match &*self.data {
+            Data::Folder(folder) => Store::sqlite(folder.path(), policy, self.clock.clone()).unwrap(),
+            Data::Database(url) => Store::postgres(url, policy, self.clock.clone()).await.unwrap(),
+        };
+        let data = Arc::clone(&self.data);
+        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), data, self.app.limits).await
     }
 
     /// The operator gives balance.

@@ -39,7 +39,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 
 use crate::hot::Hot;
 use crate::value::{Row, Value};
-use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, submit, tasks};
+use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, submit, tally, tasks};
 
 /// Connections that carry commands, at most.
 const WRITERS: usize = 16;
@@ -226,6 +226,8 @@ impl Node {
             Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(&mut tx, *limit, *lease_seconds).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
+            Order::Count(jobs) => tally::count(&mut tx, jobs).await,
+            Order::ForgetCounts => tally::forget(&mut tx).await,
         };
         match reply {
             Ok(reply) => tx.end().await.map(|()| reply),

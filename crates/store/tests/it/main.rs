@@ -13,5 +13,6 @@ mod races;
 mod schema;
 mod simulate;
 mod support;
+mod tally;
 mod tampering;
 mod throwaway;

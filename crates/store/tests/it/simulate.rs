@@ -16,6 +16,7 @@ use clawrk_domain::{
 use clawrk_store::{Clock, JobList, Outcome, Request, StoreError};
 
 use crate::support::{Harness, Random, background, posting, receipt, variable};
+use crate::tally::{assert_rebuilt, assert_recount, count_all};
 
 mod crowd;
 
@@ -25,7 +26,8 @@ const STEPS: usize = 200;
 const AT_ONCE: usize = 4;
 
 /// What must have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 44] = [
+const MUST_HAPPEN: [&str; 45] = [
+    "counted",
     "time went on",
     "time went back",
     "time just before",
@@ -175,7 +177,8 @@ impl Simulation {
     async fn step(&mut self) {
         match self.random.below(100) {
             0..8 => self.advance().await,
-            8..15 => self.run_tasks().await,
+            8..14 => self.run_tasks().await,
+            14 => self.count_some_jobs().await,
             15..20 if !self.sent.is_empty() => self.repeat().await,
             20..26 => self.post().await,
             26..33 => self.pull().await,
@@ -248,6 +251,20 @@ impl Simulation {
                 store.store.drop_old_receipts().await.unwrap();
             }
         }
+    }
+
+    /// Somebody counts what happened to some jobs, on each store other ones.
+    async fn count_some_jobs(&mut self) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let some = 1 + self.random.below(6);
+        let picked: Vec<Vec<JobId>> =
+            (0..2).map(|_| (0..some).map(|_| self.random.pick(&self.jobs)).collect()).collect();
+        for (harness, jobs) in self.harnesses().zip(picked) {
+            harness.store.count(jobs).await.unwrap();
+        }
+        self.count("counted");
     }
 
     /// Sends an old request again under its key, and sometimes another one under it.
@@ -532,6 +549,11 @@ impl Simulation {
         for job in &self.jobs {
             self.check_history(*job).await;
         }
+        for harness in self.harnesses() {
+            count_all(&harness.store, 4).await;
+            assert_recount(harness).await;
+        }
+        assert_rebuilt(&self.one).await;
         if let Some(postgres) = &self.twin {
             let dump = self.one.dump().await;
             assert_eq!(dump, postgres.dump().await);

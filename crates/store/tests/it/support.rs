@@ -17,8 +17,26 @@ use crate::throwaway::{Throwaway, connect, server};
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
 /// Every table of both schemas, in the order of a dump.
-pub(crate) const TABLES: [&str; 11] =
-    ["users", "wallets", "agents", "api_keys", "jobs", "briefs", "attempts", "events", "tasks", "receipts", "seal"];
+pub(crate) const TABLES: [&str; 18] = [
+    "users",
+    "wallets",
+    "agents",
+    "api_keys",
+    "jobs",
+    "briefs",
+    "attempts",
+    "events",
+    "tasks",
+    "receipts",
+    "seal",
+    "counted",
+    "census",
+    "days",
+    "spreads",
+    "standings",
+    "voices",
+    "paces",
+];
 
 /// A store on a database of its own.
 pub(crate) struct Harness {
@@ -128,7 +146,10 @@ impl Harness {
         let mut dump = String::new();
         let transfers =
             "SELECT id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous FROM transfers ORDER BY id";
-        let tables = TABLES.map(|table| (table, format!("SELECT * FROM {table} ORDER BY 1, 2")));
+        let tables = TABLES.map(|table| {
+            let key = if table == "spreads" { "1, 2, 3" } else { "1, 2" };
+            (table, format!("SELECT * FROM {table} ORDER BY {key}"))
+        });
         for (table, sql) in tables.into_iter().chain([("transfers", transfers.to_owned())]) {
             for row in self.rows(&sql).await.unwrap() {
                 let columns: Vec<_> = row.into_iter().map(|column| column.unwrap_or("NULL".to_owned())).collect();

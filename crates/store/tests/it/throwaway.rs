@@ -81,6 +81,7 @@ async fn template(server: &str) -> String {
     let make = async || {
         let mut hasher = DefaultHasher::new();
         include_str!("../../migrations/postgres/V1__start.sql").hash(&mut hasher);
+        include_str!("../../migrations/postgres/V2__tally.sql").hash(&mut hasher);
         let name = format!("clawrk_template_{:016x}", hasher.finish());
         let admin = connect(server).await;
         // Another run of the tests may be at it, too.

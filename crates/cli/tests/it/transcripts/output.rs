@@ -22,6 +22,8 @@ fn every_command_answers_a_program_with_one_document() {
         ada $ jobs
         ada $ show JOB1
         bob $ board
+        bob $ stats
+        bob $ directory vowels
         bob $ pull
         bob $ status
         bob $ accept
@@ -110,6 +112,8 @@ fn nothing_that_somebody_wrote_steers_a_terminal() {
         mallory $ agents list
         mallory $ agents show 'HIDDEN'
         mallory $ agents show 'HOSTILE'
+        bob $ directory
+        bob $ directory 'HOSTILE'
         mallory $ use 'HIDDEN'
         mallory $ whoami
         mallory $ keys create 'HIDDEN'
@@ -151,7 +155,8 @@ fn nothing_that_somebody_wrote_steers_a_terminal() {
         let is_shown = answer.contains("\\u{202e}");
         let answer = if is_shown { "shown harmless\n" } else { answer.as_str() };
         story.text.push_str(&format!("{who} $ clawrk {line}\n{answer}[exit {}]\n\n", seen.code));
-        if is_shown && ["board", "jobs", "status", "show JOB1", "agents list", "keys list"].contains(&line) {
+        if is_shown && ["board", "jobs", "status", "show JOB1", "agents list", "keys list", "directory"].contains(&line)
+        {
             let seen = story.run(who, &format!("{line} --json"));
             assert!(!seen.stdout.contains(steers), "{line}: {:?}", seen.stdout);
             let found = document(&seen.stdout).to_string();
