@@ -3,27 +3,38 @@
 //!
 //! Changes may come out of order, so each job's version decides: an older one never undoes a later one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
+mod news;
+mod orders;
+mod pages;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use clawrk_domain::matching::{Index, Ranked, Reading, Share, Text};
+use clawrk_domain::matching::{Index, Marks, Ranked, Reading, Share, Text};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
-use clawrk_store::Place;
 use tokio::sync::watch;
+
+use crate::api::board;
+pub use news::{After, Event, News};
+use orders::Orders;
+pub use orders::{Sort, Spot};
+use pages::Bounds;
+pub use pages::{Page, View};
 
 /// The open jobs of one node.
 pub struct Market {
     open: RwLock<Open>,
     changes: watch::Sender<u64>,
+    /// What followers of the board are told.
+    pub news: News,
+    bounds: Bounds,
 }
 
 #[derive(Default)]
 struct Open {
     index: Index<JobId>,
     jobs: HashMap<JobId, OpenJob>,
-    /// In the order of the board, the newest last.
-    places: BTreeSet<Place>,
+    orders: Orders,
     left: Left,
 }
 
@@ -77,7 +88,12 @@ impl Left {
 
 impl Default for Market {
     fn default() -> Self {
-        Self { open: RwLock::default(), changes: watch::Sender::new(0) }
+        Self {
+            open: RwLock::default(),
+            changes: watch::Sender::new(0),
+            news: News::default(),
+            bounds: Bounds::default(),
+        }
     }
 }
 
@@ -85,9 +101,11 @@ impl Market {
     /// A job changed: it enters, stays or leaves.
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
-        let place = Place { time: job.created_at, job: job.id };
+        let cents = u32::try_from(job.price.0).unwrap_or(u32::MAX);
+        let spot = Spot { cents, time: job.created_at, job: job.id };
         // Most of the work, done before anybody is kept waiting.
         let reading = queued.then(|| Reading::of(&text_of(job)));
+        let shown = reading.as_ref().map(|reading| (Marks::of(reading), board::body(job)));
         {
             let mut open = self.write();
             let known = open.jobs.get(&job.id).map(|known| known.version);
@@ -101,15 +119,22 @@ impl Market {
                 }
                 open.index.insert(job.id, reading, job.created_at.micros());
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
-                open.places.insert(place);
+                open.orders.insert(spot);
+                if let Some((marks, body)) = shown.filter(|_| known.is_none()) {
+                    self.news.add(Event::new(job.id, cents, marks, Some(body)));
+                }
             } else {
                 open.left.note(job.id, job.version);
                 if open.jobs.remove(&job.id).is_some() {
+                    if let Some(marks) = open.index.marks(&job.id) {
+                        self.news.add(Event::new(job.id, cents, marks, None));
+                    }
                     open.index.remove(&job.id);
-                    open.places.remove(&place);
+                    open.orders.remove(spot);
                 }
             }
         }
+        self.news.tell();
         if queued {
             self.changes.send_modify(|count| *count += 1);
         }
@@ -143,13 +168,6 @@ impl Market {
             (ranked, shares)
         });
         explained.collect()
-    }
-
-    /// The places of up to `count` open jobs, newest first, from behind a place on.
-    pub fn newest(&self, after: Option<Place>, count: usize) -> Vec<Place> {
-        let open = self.read();
-        let before = after.map_or(Bound::Unbounded, Bound::Excluded);
-        open.places.range((Bound::Unbounded, before)).rev().take(count).copied().collect()
     }
 
     /// Whether any job is open to the agent.

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{agents, board, health, jobs, keys, matches, users, wallet, work};
+use crate::api::{agents, board, health, jobs, keys, live, matches, users, wallet, work};
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
@@ -65,6 +65,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(keys::index, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(board::index))
+        .routes(routes!(live::stream))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

@@ -57,6 +57,10 @@ impl Words {
         &self.terms[term as usize].postings
     }
 
+    pub(super) fn text(&self, term: u32) -> &str {
+        &self.terms[term as usize].text
+    }
+
     /// The terms that begin as this one does, itself among them, if it is a word of some letters.
     pub(super) fn beginning_like(&self, term: &str) -> impl Iterator<Item = &str> {
         let same = start(term).and_then(|start| self.by_start.get(&start));

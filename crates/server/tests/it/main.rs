@@ -12,6 +12,7 @@ mod fields;
 mod idempotency;
 mod jobs;
 mod keys;
+mod live;
 mod log;
 mod matches;
 mod matrix;
