@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clawrk_domain::Job;
 use clawrk_server::market::{Market, Sort, View};
 use serde_json::{Value, json};
 
@@ -104,6 +105,11 @@ async fn old_news_brings_no_job_back() {
         market.changed(&again);
         market.changed(&held);
         assert_eq!(newest().await, 1);
+        // Whoever follows the board hears of what comes and what leaves, and never twice of the same.
+        let told = market.news.count();
+        market.changed(&again);
+        market.changed(&Arc::new(Job { version: again.version + 1, ..(*again).clone() }));
+        assert_eq!(market.news.count(), told);
     }
 }
 

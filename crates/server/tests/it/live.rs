@@ -65,6 +65,7 @@ impl Stream {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
         Self { body: response.into_body(), unread: String::new(), told: String::new(), last_id: String::new() }
     }
 
@@ -134,9 +135,11 @@ async fn a_stream_begins_with_the_board_and_tells_what_comes_and_leaves() {
     let mut stream = Stream::open(&nobody, "").await;
     let reset = stream.event().await;
     assert_eq!(reset.name, "reset");
+    assert!(stream.told.starts_with("retry: 2000\n"), "{}", stream.told);
     let board = nobody.get("/api/board").await.expect(200);
     assert_eq!(reset.data, json!({"jobs": board, "more": false}));
 
+    app.advance(1).await;
     let second = ada.job("sort", 2_00).await;
     let came_in = stream.event().await;
     assert_eq!(came_in.name, "job");
