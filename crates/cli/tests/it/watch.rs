@@ -57,6 +57,19 @@ fn post(server: &Server, exchange: &Exchange, ada: &User, title: &str) -> String
     server.json(exchange, ada, &arguments)["id"].as_str().unwrap().to_owned()
 }
 
+fn address_of(server: &Server) -> String {
+    server.url.strip_prefix("http://").unwrap().to_owned()
+}
+
+/// Another server where this one was.
+fn restarted(server: Server, exchange: &Exchange) -> Server {
+    let address = address_of(&server);
+    server.stop();
+    let mut command = exchange.command(["serve"]);
+    command.env("CLAWRK_LISTEN", &address).env("CLAWRK_RATE_LIMIT_PER_MINUTE", "0");
+    Server::start(command)
+}
+
 /// Passes connections on until they are to be cut.
 async fn relay(address: String, cut: Arc<Notify>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -80,11 +93,10 @@ async fn relay(address: String, cut: Arc<Notify>) -> String {
 async fn a_watched_board_goes_on_over_cut_connections_and_other_servers() {
     let exchange = Exchange::sqlite();
     let server = exchange.serve();
-    let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let (ada, bob) = (exchange.user("ada", 10_000), exchange.user("bob", 0));
     post(&server, &exchange, &ada, "first");
     let cut = Arc::new(Notify::new());
-    let url = relay(address.clone(), Arc::clone(&cut)).await;
+    let url = relay(address_of(&server), Arc::clone(&cut)).await;
     let mut command = exchange.command(["board", "--watch", "--json"]);
     command.env("CLAWRK_API_URL", &url);
     let mut watching = Watching::start(command);
@@ -100,10 +112,7 @@ async fn a_watched_board_goes_on_over_cut_connections_and_other_servers() {
     assert_eq!(watching.document().await, told("gone", Value::Null), "it goes on where it was, with no reset");
     assert_eq!(watching.document().await, told("job", json!("third")));
 
-    server.stop();
-    let mut command = exchange.command(["serve"]);
-    command.env("CLAWRK_LISTEN", &address).env("CLAWRK_RATE_LIMIT_PER_MINUTE", "0");
-    let server = Server::start(command);
+    let server = restarted(server, &exchange);
     for expected in [told("reset", Value::Null), told("job", json!("first")), told("job", json!("third"))] {
         assert_eq!(watching.document().await, expected, "another server's state is told whole");
     }
@@ -125,4 +134,9 @@ async fn a_watched_board_shows_people_each_job_once_and_harmless() {
     let evil = post(&server, &exchange, &ada, "news \u{1b}[31mred\u{202e}");
     let line = watching.line().await;
     assert!(line.contains(&evil) && line.ends_with("$1.10  news \\u{1b}[31mred\\u{202e}\n"), "{line:?}");
+
+    // Another server tells its state whole, and nothing of it is news.
+    let server = restarted(server, &exchange);
+    let last = post(&server, &exchange, &ada, "last news");
+    assert!(watching.line().await.contains(&last));
 }

@@ -63,8 +63,9 @@ impl From<&Job> for BoardJob {
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct BoardQuery {
-    /// Only jobs that have all of these words in title, description or requirements, as matching reads them: upper case
-    /// and English endings do not matter, and words that say nothing are left out. At most 200 characters.
+    /// Only jobs that have all of these words in title, requirements or description, as matching reads them: the first
+    /// 200 words; upper case and English endings do not matter; words and signs that say nothing are left out, so that
+    /// a question of nothing else is as none. At most 200 characters.
     q: Option<String>,
     /// Only jobs that pay at least so many cents, before the fee.
     min_price: Option<i64>,
