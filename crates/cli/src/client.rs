@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use crate::environment;
 use crate::failure::{Exit, Failure};
@@ -23,8 +24,10 @@ const RETRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest a server's wish to be left alone is heeded between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A stream says something at least every 15 seconds; one that is silent for so long is dead.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The largest page of a list.
-const PAGE: usize = 200;
+pub(crate) const PAGE: usize = 200;
 
 /// A connection to one exchange.
 pub(crate) struct Client {
@@ -38,6 +41,20 @@ pub(crate) struct Page {
     pub(crate) body: Value,
     /// The cursor of the next page, if there is one.
     pub(crate) next: Option<String>,
+}
+
+/// A stream that is being read.
+pub(crate) struct Following<'c> {
+    client: &'c Client,
+    response: reqwest::Response,
+}
+
+impl Following<'_> {
+    /// What comes next; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let chunk = timeout(SILENCE, self.response.chunk()).await.map_err(|_| self.client.late())?;
+        Ok(chunk.map_err(|error| self.client.unreachable(&error))?.map(|bytes| bytes.to_vec()))
+    }
 }
 
 struct Request<'a> {
@@ -95,6 +112,36 @@ impl Client {
     /// Reads a page of a list that everybody may read.
     pub(crate) async fn public_page(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Page, Failure> {
         self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await
+    }
+
+    /// Reads a page of something that everybody may read.
+    pub(crate) async fn page_public(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Page, Failure> {
+        self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await
+    }
+
+    /// Opens a stream that everybody may read, from behind an event on.
+    pub(crate) async fn follow(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        last_id: Option<&str>,
+    ) -> Result<Following<'_>, Failure> {
+        let url = address(&self.settings.server, path, query);
+        let mut outgoing = self.with_key(self.http.get(url)).header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            outgoing = outgoing.header("last-event-id", id);
+        }
+        let answer = timeout(CALL_TIMEOUT, outgoing.send()).await.map_err(|_| self.late())?;
+        let response = answer.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            let bytes = timeout(CALL_TIMEOUT, self.read(response)).await.map_err(|_| self.late())??;
+            return Err(self.refusal(status, &headers, &bytes));
+        }
+        if header(&headers, CONTENT_TYPE.as_str()).is_none_or(|kind| !kind.starts_with("text/event-stream")) {
+            return Err(self.unexpected("it is not a stream of events"));
+        }
+        Ok(Following { client: self, response })
     }
 
     /// Reads a page of at most `limit` entries (1 to 200).
@@ -177,12 +224,8 @@ impl Client {
 
     async fn send_now(&self, request: &Request<'_>) -> Result<Page, Failure> {
         let url = address(&self.settings.server, request.path, request.query);
-        let mut outgoing = self.http.request(request.method.clone(), url).timeout(request.timeout);
-        if let Some(key) = &self.settings.key {
-            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.text)).expect("keys are visible ASCII");
-            bearer.set_sensitive(true);
-            outgoing = outgoing.header(AUTHORIZATION, bearer);
-        }
+        let outgoing = self.http.request(request.method.clone(), url).timeout(request.timeout);
+        let mut outgoing = self.with_key(outgoing);
         if let Some(once) = &request.once {
             outgoing = outgoing.header("idempotency-key", once);
         }
@@ -203,6 +246,13 @@ impl Client {
         Ok(Page { body, next })
     }
 
+    fn with_key(&self, outgoing: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let Some(key) = &self.settings.key else { return outgoing };
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.text)).expect("keys are visible ASCII");
+        bearer.set_sensitive(true);
+        outgoing.header(AUTHORIZATION, bearer)
+    }
+
     async fn read(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
@@ -219,6 +269,11 @@ impl Client {
         let message = format!("The answer of {} makes no sense: {problem}", self.settings.server);
         Failure::failed("unexpected_answer", message)
             .hint("check that this is the address of a clawrk server: `clawrk doctor`")
+    }
+
+    fn late(&self) -> Failure {
+        let message = format!("{} did not answer in time", self.settings.server);
+        Failure { transient: true, ..Failure::failed("timed_out", message) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

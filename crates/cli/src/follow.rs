@@ -45,13 +45,17 @@ pub(crate) struct WatchArgs {
 
 /// Bears a server that is in trouble for a while.
 #[derive(Default)]
-struct Patience {
+pub(crate) struct Patience {
     troubles: u32,
 }
 
 impl Patience {
     /// The answer; none after a trouble that may pass, which is told of once and has been waited for.
-    async fn bear<T>(&mut self, answer: Result<T, Failure>, tell: impl FnOnce(&str)) -> Result<Option<T>, Failure> {
+    pub(crate) async fn bear<T>(
+        &mut self,
+        answer: Result<T, Failure>,
+        tell: impl FnOnce(&str),
+    ) -> Result<Option<T>, Failure> {
         match answer {
             Ok(answer) => {
                 self.troubles = 0;

@@ -1,7 +1,6 @@
-//! Looking at jobs: `jobs`, `show`, `status`, `board`.
+//! Looking at jobs: `jobs`, `show`, `status`.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::account;
@@ -9,9 +8,8 @@ use crate::agents;
 use crate::client::Client;
 use crate::environment::now;
 use crate::failure::Failure;
-use crate::format;
 use crate::job::{Event, Job, history_table, read, sent_table, worked_table};
-use crate::output::{Cell, Output, Table, Tone, left, right, wide};
+use crate::output::{Output, Tone};
 
 /// Arguments of `jobs`.
 #[derive(Debug, Args)]
@@ -24,7 +22,7 @@ pub(crate) struct JobsArgs {
     limit: Option<u32>,
 }
 
-/// Arguments of `status` and `board`.
+/// Arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
     /// Show at most this many
@@ -103,47 +101,5 @@ pub(crate) async fn status(args: LimitArgs, client: &Client, out: &Output) -> Re
     }
     let names = agents::names(client).await?;
     out.table(&worked_table(now(), &jobs, &names));
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct OpenJob {
-    id: String,
-    title: String,
-    requirements: Option<String>,
-    payout_cents: Option<i64>,
-    price_cents: i64,
-    time_limit_seconds: i64,
-    created_at: String,
-}
-
-/// `board`: the jobs that wait for an agent, for everybody to see.
-pub(crate) async fn board(args: LimitArgs, client: &Client, out: &Output) -> Result<(), Failure> {
-    let limit = args.limit.map(|limit| limit.min(200).to_string());
-    let query: Vec<(&str, &str)> = limit.iter().map(|limit| ("limit", limit.as_str())).collect();
-    let answer = client.get_public(&["api", "board"], &query).await?;
-    if out.is_json() {
-        out.document(&answer);
-        return Ok(());
-    }
-    let jobs: Vec<OpenJob> = read(client, &answer)?;
-    if jobs.is_empty() {
-        out.note("The board is empty: no job waits for an agent.");
-        return Ok(());
-    }
-    let columns =
-        [left("ID"), right("PAYOUT"), right("TIME LIMIT"), wide("TITLE"), wide("REQUIREMENTS"), left("POSTED")];
-    let mut table = Table::new(&columns);
-    for job in &jobs {
-        table.row([
-            Cell::new(&job.id),
-            Cell::new(format::money(job.payout_cents.unwrap_or(job.price_cents))),
-            Cell::new(format::duration(job.time_limit_seconds)),
-            Cell::new(&job.title),
-            Cell::new(job.requirements.as_deref().unwrap_or_default()),
-            Cell::toned(format::relative(now(), &job.created_at), Tone::Quiet),
-        ]);
-    }
-    out.table(&table);
     Ok(())
 }

@@ -6,12 +6,14 @@
 mod account;
 mod admin;
 mod agents;
+mod board;
 mod client;
 mod config;
 mod demo;
 mod doctor;
 mod environment;
 mod eval;
+mod events;
 mod failure;
 mod follow;
 mod format;
@@ -128,13 +130,14 @@ enum ExchangeCommand {
         /// The agent's name or id; `default` for the default one
         agent: String,
     },
-    /// See the jobs that wait for an agent
-    Board(jobs::LimitArgs),
     /// See what the market pays, how fast it is, and what each day brought
     Stats(market::StatsArgs),
     /// Find agents by what they can do and how well they did it
     #[command(after_help = DIRECTORY_EXAMPLES)]
     Directory(market::DirectoryArgs),
+    /// See the jobs that wait for an agent, and watch them come
+    #[command(after_help = BOARD_EXAMPLES)]
+    Board(board::BoardArgs),
     /// See the open jobs in the order in which your agent gets them, and why
     Matches(matches::MatchesArgs),
     /// Get the best job for your agent
@@ -180,6 +183,10 @@ const SERVE_EXAMPLES: &str = "Examples:
 const DIRECTORY_EXAMPLES: &str = "Examples:
   clawrk directory
   clawrk directory translate french --limit 10";
+const BOARD_EXAMPLES: &str = "Examples:
+  clawrk board -q \"translate letter\" --min-price 500
+  clawrk board --sort price --limit 10
+  clawrk board --watch --json | jq -r 'select(.event == \"job\") | .job.title'";
 
 const PULL_EXAMPLES: &str = "Examples:
   clawrk pull
@@ -288,9 +295,9 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
             agents::run(command.unwrap_or(agents::AgentsCommand::List), client, out).await
         }
         ExchangeCommand::Use { agent } => agents::choose_agent(&agent, client, out).await,
-        ExchangeCommand::Board(args) => jobs::board(args, client, out).await,
         ExchangeCommand::Stats(args) => market::stats(args, client, out).await,
         ExchangeCommand::Directory(args) => market::directory(args, client, out).await,
+        ExchangeCommand::Board(args) => board::run(args, client, out).await,
         ExchangeCommand::Matches(args) => matches::run(args, client, out).await,
         ExchangeCommand::Pull(args) => work::pull(args, client, out).await,
         ExchangeCommand::Claim(args) => work::claim(args, client, out).await,
@@ -331,6 +338,8 @@ mod tests {
         let lines: &[&[&str]] = &[
             &["run", "do it", "--price", "500", "--time-limit", "600", "-y"],
             &["jobs", "-s", "queued"],
+            &["board", "-q", "sort numbers", "--min-price", "500", "--sort", "price", "--limit", "5"],
+            &["board", "--watch", "-q", "sort", "--json"],
             &["agents", "create", "poet", "--personality", "writes poems"],
             &["use", "poet"],
             &["submit", "-t", "done"],
@@ -363,6 +372,9 @@ mod tests {
             &["jobs", "-s", "lost"],
             &["jobs", "--limit", "0"],
             &["stats", "--days", "366"],
+            &["board", "--sort", "relevance"],
+            &["board", "--min-price", "-1"],
+            &["board", "--watch", "--sort", "price"],
             &["show", ".."],
         ];
         for line in lines {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::board::Shown;
 use crate::api::stats::Stats;
 use crate::auth::UsedKeys;
-use crate::edge::Limits;
+use crate::edge::{Connections, Limits};
 use crate::exchange::Exchange;
 use crate::input::LargeBodies;
 use crate::market::Market;
@@ -50,7 +50,9 @@ pub struct Parts {
     pub(crate) rates: Arc<Rates>,
     /// The memory for large bodies.
     pub(crate) large_bodies: LargeBodies,
-    /// Ends waiting requests and the runner when the server stops.
+    /// The answers that are streams.
+    pub(crate) streams: Arc<Connections>,
+    /// Ends waiting requests, streams and the runner when the server stops.
     pub stopping: CancellationToken,
 }
 
@@ -81,6 +83,7 @@ impl App {
             used_keys: UsedKeys::default(),
             rates,
             large_bodies: LargeBodies::new(limits.large_bodies),
+            streams: Connections::for_streams(&limits),
             limits,
             stopping: CancellationToken::new(),
         }))

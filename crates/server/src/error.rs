@@ -120,6 +120,12 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(2)
     }
 
+    /// 503: there are as many streams as may be.
+    pub fn too_many_streams() -> Self {
+        let message = "There are too many streams, in all or from your address: close some, or try again in 5 seconds";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message).retry_after(5)
+    }
+
     /// 503: the request took longer than any may.
     pub fn timed_out() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The request took too long: try again").retry_after(1)

@@ -13,8 +13,8 @@ use utoipa::openapi::OpenApi;
 const METHODS: [&str; 8] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "other"];
 
 /// Statuses that are counted without a search.
-const STATUSES: [u16; 19] =
-    [200, 201, 204, 400, 401, 402, 403, 404, 405, 408, 409, 413, 414, 417, 422, 429, 431, 500, 503];
+const STATUSES: [u16; 20] =
+    [200, 201, 204, 304, 400, 401, 402, 403, 404, 405, 408, 409, 413, 414, 417, 422, 429, 431, 500, 503];
 
 /// What asks whether the server is well.
 pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];

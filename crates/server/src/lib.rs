@@ -7,6 +7,7 @@ pub mod api;
 pub mod apikey;
 pub mod app;
 pub mod auth;
+mod cached;
 pub mod config;
 pub mod decode;
 pub mod edge;

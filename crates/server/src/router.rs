@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{agents, board, directory, health, jobs, keys, matches, stats, users, wallet, work};
+use crate::api::{agents, board, directory, health, jobs, keys, live, matches, stats, users, wallet, work};
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
@@ -67,6 +67,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(board::index))
         .routes(routes!(stats::stats))
         .routes(routes!(directory::directory))
+        .routes(routes!(live::stream))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

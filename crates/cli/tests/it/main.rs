@@ -22,3 +22,4 @@ mod proxy;
 mod smoke;
 mod stop;
 mod transcripts;
+mod watch;

@@ -379,6 +379,23 @@ fn jobs_are_handed_back_given_up_and_cancelled() {
 }
 
 #[test]
+fn the_board_is_searched_and_sorted() {
+    let mut story = Transcript::of(&[("ada", 2000)]);
+    story.play(
+        "ada $ run 'Sort the numbers 3, 1 and 2' --price 300 -y
+        ada $ run 'Translate a letter into English' --price 500 -y
+        stranger $ board --query 'sorting number'
+        stranger $ board -q letters --min-price 500
+        stranger $ board --sort price --limit 1
+        stranger $ board --sort oldest --json
+        stranger $ board -q nothing
+        stranger $ board --sort relevance
+        stranger $ board --watch --sort price",
+    );
+    assert_told!(story.told());
+}
+
+#[test]
 fn whoever_runs_an_exchange_looks_at_it() {
     let mut story = Transcript::of(&[("ada", 2000)]);
     story.file("wrong.toml", "listne = \"127.0.0.1:0\"\n");

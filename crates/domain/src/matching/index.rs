@@ -312,8 +312,38 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         Drag { least: K1 * (1.0 - B), a_word: K1 * B / average }
     }
 
+    pub(super) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The numbers of a queued job's terms.
+    pub(super) fn numbers(&self, id: &Id) -> Option<impl Iterator<Item = u32>> {
+        let slot = self.by_id.get(id)?;
+        Some(self.job(*slot).places.iter().map(|place| place.term))
+    }
+
+    /// Whether the job is queued here and has all these terms.
+    pub(super) fn has_all(&self, id: &Id, terms: &[u32]) -> bool {
+        let Some(slot) = self.by_id.get(id) else { return false };
+        let places = &self.job(*slot).places;
+        terms.iter().all(|term| places.binary_search_by_key(term, |place| place.term).is_ok())
+    }
+
+    /// The jobs that have a term, if they are not more than so many.
+    pub(super) fn with(&self, term: u32, most: usize) -> Option<Vec<(Id, i64)>> {
+        let list = self.words.list(term);
+        let job = |posting: &Posting| (self.job(posting.slot).id.clone(), self.queued_at[posting.slot as usize]);
+        (list.len() <= most).then(|| list.iter().map(job).collect())
+    }
+
     fn job(&self, slot: u32) -> &Job<Id> {
         self.slots[slot as usize].as_ref().expect("a posting leads to a filled slot")
+    }
+
+    /// The queued jobs, for the tests of searches.
+    #[cfg(test)]
+    pub(super) fn by_id(&self) -> impl Iterator<Item = Id> {
+        self.by_id.keys().cloned()
     }
 
     /// Slots, terms and postings that take up memory, for the tests of churn.

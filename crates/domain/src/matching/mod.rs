@@ -8,11 +8,13 @@ mod frequency;
 mod index;
 mod profile;
 mod reading;
+mod search;
 mod terms;
 mod words;
 
 pub use index::{Index, Ranked, Share};
 pub use reading::Reading;
+pub use search::{Finder, Marks, Search};
 pub use terms::{spellings, terms};
 
 /// The words of a job that matching reads.

@@ -376,3 +376,57 @@ proptest! {
         prop_assert_eq!(index.sizes().2, 0);
     }
 }
+
+/// The jobs that have all the words, by both ways of asking for them.
+fn found(index: &Index<&'static str>, words: &str) -> Vec<&'static str> {
+    let search = Search::of(words);
+    let finder = index.finder(&search);
+    let mut all: Vec<&str> = index.by_id().filter(|id| finder.finds(id)).collect();
+    all.sort_unstable();
+    for id in index.by_id() {
+        let marks = index.marks(&id).unwrap();
+        assert_eq!(search.finds(&marks), all.contains(&id), "{words}: {id}");
+    }
+    if let Some(few) = finder.few(usize::MAX) {
+        assert!(all.iter().all(|id| few.iter().any(|(few, _)| few == id)), "{words}");
+    }
+    all
+}
+
+#[test]
+fn a_search_finds_the_jobs_that_have_all_its_words() {
+    let mut index = Index::new();
+    let jobs = [
+        ("sort", text("Sorting numbers", "in C++, as fast as it can be", "")),
+        ("translate", text("Übersetzung", "Translate a letter", "English; Привет")),
+        ("scrape", text("Sorted links", "数据 from a page", "node.js")),
+    ];
+    for (at, (id, text)) in jobs.iter().enumerate() {
+        post(&mut index, *id, text, at as i64);
+    }
+    for (words, expected) in [
+        ("sorts", &["scrape", "sort"][..]),
+        ("SORTED number", &["sort"]),
+        ("c++", &["sort"]),
+        ("numbers, numbers; numbers", &["sort"]),
+        ("übersetzung", &["translate"]),
+        ("ПРИВЕТ translations", &["translate"]),
+        ("据", &["scrape"]),
+        ("Node.js and the 数", &["scrape"]),
+        ("sort nothing", &[]),
+        ("the", &["scrape", "sort", "translate"]),
+        ("% ' \" \0 --", &["scrape", "sort", "translate"]),
+    ] {
+        assert_eq!(found(&index, words), expected, "{words}");
+    }
+    let sorts = Search::of("sort numbers");
+    assert_eq!(index.finder(&sorts).few(1), Some(vec![("sort", 0)]), "the rarest word's jobs");
+    assert_eq!(index.finder(&Search::of("sort")).few(1), None, "there are more");
+    assert_eq!(index.finder(&Search::of("unknown sort")).few(0), Some(Vec::new()));
+    assert_eq!(index.finder(&Search::default()).few(9), None, "nothing is looked for");
+    let gone = index.marks(&"sort").unwrap();
+    index.remove(&"sort");
+    assert_eq!(found(&index, "numbers"), [""; 0]);
+    assert!(index.marks(&"sort").is_none() && sorts.finds(&gone) && !Search::of("letter").finds(&gone));
+    assert_eq!(gone, Marks::of(&Reading::of(&jobs[0].1)), "read or remembered, a job's marks are the same");
+}

@@ -4,19 +4,27 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use clawrk_domain::{Job, JobId, Timestamp};
-use clawrk_store::{Place, Store, StoreError};
-use serde::Serialize;
+use clawrk_domain::matching::Search;
+use clawrk_domain::{Job, JobId, Rejection, Timestamp, limits};
+use clawrk_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ErrorBody;
 use crate::input::{PageQuery, Query};
-use crate::{App, Error, list};
+use crate::market::{Sort, Spot, View};
+use crate::{App, Error, cached};
 
 /// How many jobs the board shows when nobody says.
-const DEFAULT_LIMIT: i64 = 50;
+pub(super) const DEFAULT_LIMIT: i64 = 50;
+
+/// The most characters of what is looked for.
+const LONGEST_SEARCH: usize = 200;
+
+const PATH: &str = "/api/board";
 
 /// An open job, as everybody may see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,17 +59,62 @@ impl From<&Job> for BoardJob {
     }
 }
 
+/// What somebody wants to see of the board.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct BoardQuery {
+    /// Only jobs that have all of these words in title, requirements or description, as matching reads them: the first
+    /// 200 words; upper case and English endings do not matter; words and signs that say nothing are left out, so that
+    /// a question of nothing else is as none. At most 200 characters.
+    q: Option<String>,
+    /// Only jobs that pay at least so many cents, before the fee.
+    min_price: Option<i64>,
+    /// `newest` first, as without it, or `oldest`, or `price`: the highest price first.
+    sort: Option<String>,
+    /// How many at most, 1 to 200; 50 without it.
+    limit: Option<i64>,
+    /// Where to go on: the cursor from the `Link` header of the page before.
+    after: Option<String>,
+}
+
+/// Which jobs count, for the board and for its stream.
+pub(super) fn view(q: Option<&str>, min_price: Option<i64>) -> Result<View, Error> {
+    limits::optional_text("q", q, LONGEST_SEARCH)?;
+    let least = min_price.unwrap_or(0);
+    if least < 0 {
+        return Err(Rejection::invalid("min_price", "must be 0 or more").into());
+    }
+    let least_cents = u32::try_from(least).unwrap_or(u32::MAX);
+    Ok(View { search: Search::of(q.unwrap_or_default()), least_cents })
+}
+
 /// The open jobs, newest first, 50 unless `limit` says otherwise. Free of auth.
-#[utoipa::path(get, path = "/api/board", tag = "market", params(PageQuery), security(()),
-    responses((status = 200, body = Vec<BoardJob>), (status = 400, body = ErrorBody)))]
-pub async fn index(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Response, Error> {
-    let limit = page.limit()?.unwrap_or(DEFAULT_LIMIT);
-    let count = usize::try_from(limit + 1).expect("a limit is at most 200");
-    let mut places = app.market.newest(page.after::<Place>()?, count);
-    let next = list::cut(&mut places, Some(limit)).map(|place| ("/api/board", limit, place.to_string()));
-    let ids: Vec<JobId> = places.iter().map(|place| place.job).collect();
-    let bodies = app.shown.bodies(&ids, &app.store).await?;
-    Ok(list::page_of(&bodies.iter().map(|body| &**body).collect::<Vec<&RawValue>>(), next))
+///
+/// Where more may follow, the answer has a `Link`. A page may be short, even empty, and have one: no more than 20,000
+/// jobs are looked at for a page.
+#[utoipa::path(get, path = "/api/board", tag = "market", params(BoardQuery), security(()),
+    responses((status = 200, body = Vec<BoardJob>), (status = 304, description = "As the `If-None-Match` has it"),
+        (status = 400, body = ErrorBody)))]
+pub async fn index(
+    State(app): State<App>,
+    Query(query): Query<BoardQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let BoardQuery { q, min_price, sort, limit, after } = query;
+    let view = view(q.as_deref(), min_price)?;
+    let order = sort.as_deref().map(str::parse::<Sort>).transpose()?.unwrap_or_default();
+    let after_spot = after.as_deref().map(|after| order.spot(after)).transpose()?;
+    let limit = PageQuery { limit, after: None }.limit()?.unwrap_or(DEFAULT_LIMIT);
+    let page = app.market.page(&view, order, after_spot, limit.unsigned_abs() as usize).await;
+    let bodies = app.shown.of(&page.spots, &app.store).await?;
+    let mut asked = form_urlencoded::Serializer::new(String::new());
+    asked.extend_pairs(q.map(|q| ("q", q)));
+    asked.extend_pairs(min_price.map(|cents| ("min_price", cents.to_string())));
+    asked.extend_pairs(sort.map(|sort| ("sort", sort)));
+    let asked = asked.finish();
+    let path = if asked.is_empty() { PATH.to_owned() } else { format!("{PATH}?{asked}") };
+    let next = page.next.map(|spot| (path.as_str(), limit, order.cursor(spot)));
+    Ok(cached::page_of(&headers, &bodies.iter().map(|body| &**body).collect::<Vec<&RawValue>>(), next))
 }
 
 /// Jobs as the board shows them, kept because none of it ever changes: whoever looks at the newest jobs, as most do,
@@ -79,7 +132,9 @@ impl Shown {
     /// Bytes of JSON, at most; beyond it all are let go.
     const MOST: usize = 8 << 20;
 
-    async fn bodies(&self, ids: &[JobId], store: &Store) -> Result<Vec<Arc<RawValue>>, StoreError> {
+    /// The jobs at these places.
+    pub(super) async fn of(&self, spots: &[Spot], store: &Store) -> Result<Vec<Arc<RawValue>>, StoreError> {
+        let ids: Vec<JobId> = spots.iter().map(|spot| spot.job).collect();
         let mut found: Vec<Option<Arc<RawValue>>> = {
             let kept = self.0.read().expect("nothing panics while it is held");
             ids.iter().map(|id| kept.bodies.get(id).cloned()).collect()
@@ -88,7 +143,7 @@ impl Shown {
             ids.iter().zip(&found).filter(|(_, body)| body.is_none()).map(|(id, _)| *id).collect();
         if !missing.is_empty() {
             let read: HashMap<JobId, Arc<RawValue>> =
-                store.jobs(&missing).await?.iter().map(|job| (job.id, raw(&BoardJob::from(job)))).collect();
+                store.jobs(&missing).await?.iter().map(|job| (job.id, body(job))).collect();
             for (id, body) in ids.iter().zip(&mut found) {
                 *body = body.take().or_else(|| read.get(id).cloned());
             }
@@ -111,6 +166,8 @@ impl Shown {
     }
 }
 
-fn raw(job: &BoardJob) -> Arc<RawValue> {
-    Arc::from(serde_json::value::to_raw_value(job).expect("our own bodies are JSON"))
+/// A job as the board shows it, in JSON.
+pub(crate) fn body(job: &Job) -> Arc<RawValue> {
+    let body = serde_json::value::to_raw_value(&BoardJob::from(job));
+    Arc::from(body.expect("our own bodies are JSON"))
 }

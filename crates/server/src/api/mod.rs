@@ -7,6 +7,7 @@ pub mod health;
 pub mod job_body;
 pub mod jobs;
 pub mod keys;
+pub mod live;
 pub mod matches;
 pub mod stats;
 pub mod users;

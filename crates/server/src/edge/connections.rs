@@ -47,6 +47,13 @@ impl Connections {
         Arc::new(Self { most, of_an_address: limits.connections_of_an_address, open: Mutex::default() })
     }
 
+    /// The same for answers that are streams: half of the connections are left to all others.
+    pub(crate) fn for_streams(limits: &Limits) -> Arc<Self> {
+        let connections = limits.connections.unwrap_or_else(within_descriptors);
+        let most = limits.streams.min(connections / 2);
+        Arc::new(Self { most, of_an_address: limits.streams_of_an_address, open: Mutex::default() })
+    }
+
     /// A place for a connection from there; none when there are as many as may be.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let address = Some(one_address(peer)).filter(|address| !address.is_loopback());

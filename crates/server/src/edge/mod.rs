@@ -29,7 +29,7 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::{App, Error, envelope};
-pub(crate) use connections::Connections;
+pub(crate) use connections::{Connections, Place};
 pub(crate) use head::{Ends, FIELDS, HEAD_BYTES, Head, Refusal, Step, URI_BYTES};
 use wire::{InHand, Talk, Wire};
 
@@ -58,6 +58,12 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// Of these, from one address that is not on this machine.
     pub connections_of_an_address: usize,
+    /// Answers at once that are streams, each on a connection; never more than half of the connections.
+    pub streams: usize,
+    /// Of these, from one address that is not on this machine.
+    pub streams_of_an_address: usize,
+    /// How often a stream that has nothing to tell says so.
+    pub stream_pulse: Duration,
     /// Memory for bodies that are large, all together, in bytes: who finds none left waits for some.
     pub large_bodies: usize,
     /// For how long a large body waits for memory.
@@ -77,6 +83,9 @@ impl Default for Limits {
             unread: Duration::from_secs(60),
             connections: None,
             connections_of_an_address: 256,
+            streams: 1000,
+            streams_of_an_address: 20,
+            stream_pulse: Duration::from_secs(15),
             large_bodies: 8 << 20,
             room: Duration::from_secs(20),
             requests_per_minute: 600,

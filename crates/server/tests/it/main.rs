@@ -13,6 +13,7 @@ mod fields;
 mod idempotency;
 mod jobs;
 mod keys;
+mod live;
 mod log;
 mod matches;
 mod matrix;

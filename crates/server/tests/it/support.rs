@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::MockConnectInfo;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
@@ -152,10 +152,20 @@ impl TestApp {
 
     /// A user whose key has these scopes.
     pub async fn user_with(&self, name: &str, cents: i64, scopes: Scopes) -> User {
+        let grant = (cents > 0).then_some(Cents(cents));
+        let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: None };
+        self.made(new, scopes).await
+    }
+
+    /// A user such as this, with a key.
+    pub async fn user_as(&self, new: NewUser) -> User {
+        self.made(new, Scopes::USER).await
+    }
+
+    async fn made(&self, new: NewUser, scopes: Scopes) -> User {
         let fresh = FreshKey::new();
         let key = NewKey { id: fresh.id, hash: fresh.hash, name: "test".to_owned(), scopes, expires_at: None };
-        let grant = (cents > 0).then_some(Cents(cents));
-        let new = NewUser { name: name.to_owned(), email: None, is_admin: false, grant, key: Some(key) };
+        let new = NewUser { key: Some(key), ..new };
         let user = Operator(self.app.store.clone()).create_user(new).await.unwrap();
         User { router: self.router.clone(), id: user.id.to_string(), key: fresh.text }
     }
@@ -265,6 +275,24 @@ impl User {
 
     /// Any request.
     pub async fn send(&self, method: &str, path: &str, body: Option<Vec<u8>>, headers: &[(&str, &str)]) -> Answer {
+        let (parts, mut body) = self.begin(method, path, body, headers).await.into_parts();
+        // A stream has no end: this is what it begins with.
+        let bytes = if parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+            body.frame().await.unwrap().unwrap().into_data().unwrap()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
+        Answer { status: parts.status, headers: parts.headers, bytes: bytes.to_vec() }
+    }
+
+    /// Any request, its answer's body not read yet.
+    pub async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, &str)],
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         if !self.key.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.key));
@@ -273,10 +301,7 @@ impl User {
             request = request.header(*name, *value);
         }
         let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer { status: parts.status, headers: parts.headers, bytes }
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// Posts a job at this price; its id.

@@ -288,9 +288,9 @@ async fn sql_in_ids_cursors_parameters_and_keys_means_nothing() {
             for parameter in &operation.query {
                 let id = if operation.kind() == Some(Kind::Job) { job.as_str() } else { ada_s_agent(&before) };
                 let answer = ada.get(&format!("{}?{parameter}={}", operation.at(id), encoded(text))).await;
-                // Anything can be searched for.
-                if parameter == "q" {
-                    assert!([200, 400].contains(&answer.status.as_u16()), "{}?q={text}", operation.name());
+                if parameter == "q" && !text.contains('\0') {
+                    // Anything may be looked for.
+                    assert_eq!(answer.status, 200, "{} for {text}", operation.name());
                     continue;
                 }
                 // A cursor counts for something only with what it goes on from, and a whole number may be a good one.
