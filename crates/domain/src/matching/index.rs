@@ -133,8 +133,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             self.queued_at.push(0);
             number(self.slots.len() - 1)
         });
-        let length = reading.length();
-        let Reading { counts, pairs } = reading;
+        let Reading { counts, pairs, length } = reading;
         let posted = counts.into_iter().map(|(term, count)| self.words.post(&term, Posting { slot, count, length }));
         let mut places: Vec<Place> = posted.collect();
         places.sort_unstable_by_key(|place| place.term);

@@ -313,7 +313,7 @@ fn naive(
     let score = |words: &[u8], at: i64| {
         let drag = 0.25 + 0.75 * 2.0 * words.len() as f64 / average;
         let part = |(word, weight): (&u8, &f64)| {
-            let count = 2.0 * times(words, *word);
+            let count = f64::min(2.0 * times(words, *word), 6.0);
             if count == 0.0 { 0.0 } else { weight * count * 2.0 / (count + drag) }
         };
         let terms: f64 = weights.iter().map(part).sum();
