@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use clawrk_domain::matching::{Index, Ranked, Reading, Share, Text};
+use clawrk_domain::matching::{Index, Ranked, Reading, Share, Text, Vector};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
 use clawrk_store::Place;
 use tokio::sync::watch;
@@ -25,6 +25,16 @@ struct Open {
     /// In the order of the board, the newest last.
     places: BTreeSet<Place>,
     left: Left,
+    /// The open jobs whose meaning is to be found out; nothing where there is no model.
+    wanted: Option<Wanted>,
+}
+
+/// Open jobs whose meaning is not known.
+#[derive(Default)]
+struct Wanted {
+    places: BTreeSet<Place>,
+    /// Those that the model did not take.
+    refused: BTreeSet<Place>,
 }
 
 /// What the rules need to know of an open job, and no more: there may be a million.
@@ -38,6 +48,7 @@ impl Open {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         tried: &[JobId],
         count: usize,
@@ -46,7 +57,7 @@ impl Open {
             tried.contains(id)
                 || self.jobs.get(id).is_none_or(|job| !job.offers.iter().all(|offer| offer.allows(agent, now)))
         };
-        self.index.best(personality, now.micros(), count, skip)
+        self.index.best_by_meaning(personality, meaning, now.micros(), count, skip)
     }
 }
 
@@ -82,6 +93,12 @@ impl Default for Market {
 }
 
 impl Market {
+    /// A market whose jobs are matched by their meaning too, once somebody tells of it.
+    pub(crate) fn wanting_meanings() -> Self {
+        let open = Open { wanted: Some(Wanted::default()), ..Open::default() };
+        Self { open: RwLock::new(open), ..Self::default() }
+    }
+
     /// A job changed: it enters, stays or leaves.
     pub fn changed(&self, job: &Arc<Job>) {
         let queued = job.status() == Status::Queued;
@@ -99,7 +116,16 @@ impl Market {
                 if known.is_none() && job.offers.is_empty() {
                     open.index.learn(&reading);
                 }
+                // Its texts stay the same.
+                let meaning = open.index.meaning(&job.id);
                 open.index.insert(job.id, reading, job.created_at.micros());
+                if let Some(meaning) = meaning {
+                    open.index.give(&job.id, &meaning);
+                } else if known.is_none()
+                    && let Some(wanted) = &mut open.wanted
+                {
+                    wanted.places.insert(place);
+                }
                 open.jobs.insert(job.id, OpenJob { version: job.version, offers: job.offers.clone() });
                 open.places.insert(place);
             } else {
@@ -107,6 +133,10 @@ impl Market {
                 if open.jobs.remove(&job.id).is_some() {
                     open.index.remove(&job.id);
                     open.places.remove(&place);
+                    if let Some(wanted) = &mut open.wanted {
+                        wanted.places.remove(&place);
+                        wanted.refused.remove(&place);
+                    }
                 }
             }
         }
@@ -120,12 +150,13 @@ impl Market {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         tried: &[JobId],
         count: usize,
     ) -> Vec<JobId> {
         let open = self.read();
-        open.ranked(agent, personality, now, tried, count).into_iter().map(|ranked| ranked.id).collect()
+        open.ranked(agent, personality, meaning, now, tried, count).into_iter().map(|ranked| ranked.id).collect()
     }
 
     /// What pull would choose from, best first, each with what it has in common with the personality.
@@ -133,16 +164,64 @@ impl Market {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         count: usize,
     ) -> Vec<(Ranked<JobId>, Vec<Share>)> {
         let open = self.read();
-        let ranked = open.ranked(agent, personality, now, &[], count);
+        let ranked = open.ranked(agent, personality, meaning, now, &[], count);
         let explained = ranked.into_iter().map(|ranked| {
             let shares = open.index.shares(personality.unwrap_or_default(), &ranked.id);
             (ranked, shares)
         });
         explained.collect()
+    }
+
+    /// Up to `count` jobs whose meaning is wanted, the newest first; they are wanted no more until somebody says so.
+    pub(crate) fn without_meaning(&self, count: usize) -> Vec<Place> {
+        let mut open = self.write();
+        let Some(wanted) = &mut open.wanted else { return Vec::new() };
+        std::iter::from_fn(|| wanted.places.pop_last()).take(count).collect()
+    }
+
+    /// How many jobs there are whose meaning is wanted.
+    pub(crate) fn count_without_meaning(&self) -> usize {
+        self.read().wanted.as_ref().map_or(0, |wanted| wanted.places.len() + wanted.refused.len())
+    }
+
+    /// The meaning of these jobs is wanted still, as far as they are open and it is not known.
+    pub(crate) fn want(&self, places: &[Place]) {
+        let mut open = self.write();
+        let still = |place: &&Place| open.places.contains(place) && open.index.meaning(&place.job).is_none();
+        let still: Vec<Place> = places.iter().filter(still).copied().collect();
+        if let Some(wanted) = &mut open.wanted {
+            wanted.places.extend(still);
+        }
+    }
+
+    /// The model does not take this job.
+    pub(crate) fn refused(&self, place: Place) {
+        let mut open = self.write();
+        if open.places.contains(&place)
+            && let Some(wanted) = &mut open.wanted
+        {
+            wanted.refused.insert(place);
+        }
+    }
+
+    /// Those that the model did not take are wanted again: it may be another by now.
+    pub(crate) fn want_refused_again(&self) {
+        if let Some(wanted) = &mut self.write().wanted {
+            wanted.places.append(&mut wanted.refused);
+        }
+    }
+
+    /// What jobs mean; those that are no longer open are passed over.
+    pub(crate) fn mean(&self, meanings: &[(JobId, Vector)]) {
+        let mut open = self.write();
+        for (job, meaning) in meanings {
+            open.index.give(job, meaning);
+        }
     }
 
     /// The places of up to `count` open jobs, newest first, from behind a place on.
@@ -215,7 +294,7 @@ mod tests {
         assert!(broken.is_err());
         let (nobody, now) = (AgentId(uuid::Uuid::nil()), Timestamp::from_micros(0));
         assert!(market.is_empty() && !market.has_open(nobody, now) && market.next_opening(nobody, now).is_none());
-        assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
+        assert!(market.candidates(nobody, None, None, now, &[], 16).is_empty());
         drop(market.write());
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::edge::{self, Connections};
 use crate::market::Market;
 use crate::tasks::runner;
-use crate::{App, rates, router, telemetry};
+use crate::{App, meaning, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -35,6 +35,7 @@ pub async fn serve(
     let tasks = spawn(runner::run(app.clone()));
     let sums = spawn(telemetry::sum_up_regularly());
     let counts = spawn(rates::nodes::tell(app.clone()));
+    let meanings = spawn(meaning::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();
     spawn(async move {
@@ -77,6 +78,7 @@ pub async fn serve(
     }
     sums.abort();
     counts.abort();
+    meanings.abort();
     if timeout_at(end, tasks).await.is_err() {
         tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
     }
