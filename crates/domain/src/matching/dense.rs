@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn what_a_job_means_goes_with_it() {
         let mut index = strangers(3);
-        let meaning = Vector::new(&[1.0, 0.0]).unwrap();
+        let (meaning, other) = (Vector::new(&[1.0, 0.0]).unwrap(), Vector::new(&[0.0, 1.0]).unwrap());
+        assert!(index.give(&0, &other) && index.give(&2, &other));
         assert!(!index.give(&9, &meaning), "there is no such job");
         assert!(index.give(&1, &meaning) && index.meaning(&1).as_ref() == Some(&meaning));
         assert_eq!(first(&index, &meaning), 1);

@@ -15,6 +15,8 @@ mod folder;
 mod sentence;
 mod table;
 mod thread;
+#[cfg(test)]
+mod tiny;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

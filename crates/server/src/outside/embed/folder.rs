@@ -63,3 +63,67 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, EmbedError> {
     let path = folder.join(name);
     std::fs::read(&path).map_err(|source| EmbedError::File { path, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tiny;
+    use super::*;
+
+    /// What is said of a folder with the tiny model, after this was done to it.
+    fn refused(spoil: impl FnOnce(&Path)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write(folder.path());
+        spoil(folder.path());
+        open(folder.path()).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn tensors(folder: &Path, tensors: &[(&str, &[usize], &[f32])]) {
+        std::fs::write(folder.join(WEIGHTS), tiny::safetensors(tensors)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_holds_no_model_is_refused_with_the_reason() {
+        let remove = |name: &'static str| refused(|folder| std::fs::remove_file(folder.join(name)).unwrap());
+        let write = |name: &'static str, text: &str| refused(|folder| std::fs::write(folder.join(name), text).unwrap());
+        let with = |all: &[(&str, &[usize], &[f32])]| refused(|folder| tensors(folder, all));
+        for (error, reason) in [
+            (refused(|folder| std::fs::remove_dir_all(folder).unwrap()), "No such file"),
+            (remove(WEIGHTS), "model.safetensors cannot be read"),
+            (remove("tokenizer.json"), "tokenizer.json cannot be read"),
+            (write(WEIGHTS, "version https://git-lfs.github.com/spec/v1"), "it is no safetensors file"),
+            (write("tokenizer.json", "{}"), "tokenizer.json: "),
+            (write("config.json", "{"), "config.json"),
+            (with(&[("embeddings", &[16], &[0.0; 16])]), "the shape [16]"),
+            (with(&[("embeddings", &[16, 0], &[])]), "its table is empty"),
+            (with(&[("embeddings", &[15, 1], &[0.0; 15])]), "15 rows, and none for \"accounting\", number 15"),
+            (with(&[("embeddings", &[16, 1], &[0.0; 16]), ("mapping", &[1], &[0.0])]), "its mapping is of F32"),
+            (with(&[("other", &[1], &[0.0])]), "neither a static model (model2vec) nor a sentence model (BERT)"),
+        ] {
+            assert!(error.starts_with("embed_dir: ") && error.contains(reason), "{error:?} should say {reason:?}");
+        }
+        assert_eq!(refused(|_| {}), "", "the tiny model is one");
+        assert_eq!(remove("config.json"), "", "and needs no config.json");
+    }
+
+    #[test]
+    fn the_folder_that_a_static_model_has_within_another_is_found() {
+        let error = refused(|folder| {
+            std::fs::create_dir(folder.join(STATIC_FOLDER)).unwrap();
+            for file in [WEIGHTS, "tokenizer.json"] {
+                std::fs::rename(folder.join(file), folder.join(STATIC_FOLDER).join(file)).unwrap();
+            }
+            std::fs::write(folder.join("modules.json"), json!([]).to_string()).unwrap();
+        });
+        assert_eq!(error, "");
+    }
+
+    #[cfg(not(feature = "sentence-models"))]
+    #[test]
+    fn a_sentence_model_that_cannot_be_computed_says_how_to_build_what_can() {
+        let name = "bert.embeddings.word_embeddings.weight";
+        let error = refused(|folder| tensors(folder, &[(name, &[16, 1], &[0.0; 16])]));
+        assert!(error.contains("cargo build --release --features sentence-models"), "{error}");
+    }
+}

@@ -71,3 +71,22 @@ fn numbers(mapping: &TensorView<'_>) -> Result<Vec<usize>, String> {
         other => Err(format!("its mapping is of {other:?}, and rows are whole numbers")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{folder, tiny};
+
+    #[test]
+    fn a_text_is_the_mean_of_its_words() {
+        let place = tempfile::tempdir().unwrap();
+        tiny::write(place.path());
+        let model = folder::open(place.path()).unwrap();
+        assert_eq!(model.dimensions(), 4);
+        // Water (2) and poem (7); what the model does not know counts for nothing.
+        let read = model.embed("Water the POEM, please").unwrap();
+        let mean: Vec<f32> = tiny::row(2).iter().zip(tiny::row(7)).map(|(one, other)| (one + other) / 2.0).collect();
+        let length = mean.iter().map(|number| number * number).sum::<f32>().sqrt();
+        assert!(read.iter().zip(&mean).all(|(read, mean)| (read - mean / length).abs() < 1e-6), "{read:?}");
+        assert_eq!(model.embed("nothing of that").unwrap(), [0.0; 4]);
+    }
+}
