@@ -8,6 +8,8 @@ mod agents;
 mod board;
 mod conventions;
 mod edge;
+
+mod endpoint;
 mod fields;
 mod idempotency;
 mod jobs;
@@ -15,6 +17,7 @@ mod keys;
 mod log;
 mod matches;
 mod matrix;
+mod meaning;
 mod openapi;
 mod races;
 mod rates;
@@ -27,5 +30,7 @@ mod story;
 mod strangers;
 mod support;
 mod texts;
+#[path = "../../src/outside/embed/tiny.rs"]
+mod tiny;
 mod users;
 mod work;
