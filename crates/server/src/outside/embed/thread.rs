@@ -148,19 +148,19 @@ mod tests {
     #[tokio::test]
     async fn what_somebody_waits_for_goes_before_what_can_wait() {
         let (thread, go, told) = slow();
-        let later = thread.embed(&["one", "three"], Turn::Later);
-        let next = thread.embed(&["it"], Turn::Next);
-        let order = async {
+        let meanwhile = async {
             let mut order = vec![told.recv().unwrap()];
-            tokio::task::yield_now().await;
-            for _ in 0..2 {
+            let rest = async {
+                for _ in 0..2 {
+                    go.send(()).unwrap();
+                    order.push(told.recv().unwrap());
+                }
                 go.send(()).unwrap();
-                order.push(told.recv().unwrap());
-            }
-            go.send(()).unwrap();
-            order
+            };
+            let (next, ()) = tokio::join!(thread.embed(&["it"], Turn::Next), rest);
+            (next, order)
         };
-        let (later, next, order) = tokio::join!(later, next, order);
+        let (later, (next, order)) = tokio::join!(thread.embed(&["one", "three"], Turn::Later), meanwhile);
         assert_eq!((later.unwrap(), next.unwrap()), (vec![vec![3.0], vec![5.0]], vec![vec![2.0]]));
         assert_eq!(order, ["one", "it", "three"]);
     }
