@@ -36,7 +36,7 @@ const MOST_READ: usize = 4_000;
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// A file of the folder.
-    #[error("embed_dir: {path} cannot be read: {source}")]
+    #[error("the embedding model cannot be used: {path} cannot be read")]
     File {
         /// Which.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum EmbedError {
         source: std::io::Error,
     },
     /// What is in the folder.
-    #[error("embed_dir: {path}: {problem}")]
+    #[error("the embedding model cannot be used: {path}: {problem}")]
     Model {
         /// The folder, or a file of it.
         path: PathBuf,
@@ -53,15 +53,15 @@ pub enum EmbedError {
     },
     /// A model that needs what is not built in.
     #[error(
-        "embed_dir: {path} holds a sentence model, and this clawrk was built without what computes one: build it with \
-         `cargo build --release --features sentence-models`, or give the folder of a static model (model2vec)"
+        "the embedding model cannot be used: {path} holds a sentence model, and this clawrk was built without what \
+         computes one: build it with `cargo build --release --features sentence-models`, or give the folder of a static model (model2vec)"
     )]
     NotBuiltIn {
         /// The folder.
         path: PathBuf,
     },
     /// The client that asks an address.
-    #[error("embed_url: secure connections cannot be set up")]
+    #[error("the embedding model cannot be used: secure connections cannot be set up")]
     Client(#[from] reqwest::Error),
 }
 

@@ -89,7 +89,7 @@ mod tests {
         let write = |name: &'static str, text: &str| refused(|folder| std::fs::write(folder.join(name), text).unwrap());
         let with = |all: &[(&str, &[usize], &[f32])]| refused(|folder| tensors(folder, all));
         for (error, reason) in [
-            (refused(|folder| std::fs::remove_dir_all(folder).unwrap()), "No such file"),
+            (refused(|folder| std::fs::remove_dir_all(folder).unwrap()), " cannot be read"),
             (remove(WEIGHTS), "model.safetensors cannot be read"),
             (remove("tokenizer.json"), "tokenizer.json cannot be read"),
             (write(WEIGHTS, "version https://git-lfs.github.com/spec/v1"), "it is no safetensors file"),
@@ -101,7 +101,10 @@ mod tests {
             (with(&[("embeddings", &[16, 1], &[0.0; 16]), ("mapping", &[1], &[0.0])]), "its mapping is of F32"),
             (with(&[("other", &[1], &[0.0])]), "neither a static model (model2vec) nor a sentence model (BERT)"),
         ] {
-            assert!(error.starts_with("embed_dir: ") && error.contains(reason), "{error:?} should say {reason:?}");
+            assert!(
+                error.starts_with("the embedding model cannot be used: ") && error.contains(reason),
+                "{error:?} should say {reason:?}"
+            );
         }
         assert_eq!(refused(|_| {}), "", "the tiny model is one");
         assert_eq!(remove("config.json"), "", "and needs no config.json");

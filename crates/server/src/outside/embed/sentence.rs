@@ -12,7 +12,7 @@ use candle_transformers::models::bert::{BertModel, Config};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use super::folder::{Files, read};
 use super::{EmbedError, Model};
@@ -137,6 +137,10 @@ fn tokenizer(files: &Files, config: &Config) -> Result<Tokenizer, EmbedError> {
     let reading: Option<Reading> = json(files, "sentence_bert_config.json")?;
     let most = reading.and_then(|reading| reading.max_seq_length).unwrap_or(config.max_position_embeddings);
     let max_length = most.min(config.max_position_embeddings);
+    let around = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+    if max_length <= around {
+        return Err(files.problem("sentence_bert_config.json", "max_seq_length leaves no place for a text"));
+    }
     let truncation = TruncationParams { max_length, ..TruncationParams::default() };
     tokenizer.with_truncation(Some(truncation)).map_err(|error| files.problem(FILE, error))?;
     tokenizer.with_padding(None);
@@ -370,9 +374,12 @@ mod tests {
             (config("position_embedding_type", json!("relative_key")), "config.json"),
             (refused("modules.json", &json!([{"type": "sentence_transformers.models.Dense"}])), "no reader for"),
             (refused("1_Pooling/config.json", &json!({"pooling_mode_max_tokens": true})), "pooled by the mean"),
-            (refused("sentence_bert_config.json", &json!({"max_seq_length": 1})), "tokenizer.json"),
+            (refused("sentence_bert_config.json", &json!({"max_seq_length": 2})), "leaves no place"),
         ] {
-            assert!(error.starts_with("embed_dir: ") && error.contains(reason), "{error:?} should say {reason:?}");
+            assert!(
+                error.starts_with("the embedding model cannot be used: ") && error.contains(reason),
+                "{error:?} should say {reason:?}"
+            );
         }
         let known = json!([{"type": "sentence_transformers.models.Transformer"},
             {"type": "sentence_transformers.models.Pooling"}, {"type": "sentence_transformers.models.Normalize"}]);
