@@ -120,6 +120,11 @@ impl Meanings {
         taken
     }
 
+    /// No pull waits for it for a while.
+    fn leave_alone(&self) {
+        locked(&self.trouble).until = Some(Instant::now() + LEFT_ALONE);
+    }
+
     fn is_left_alone(&self) -> bool {
         locked(&self.trouble).until.is_some_and(|until| Instant::now() < until)
     }
@@ -137,7 +142,7 @@ impl Meanings {
                 locked(&self.personalities).keep(key, None, Some(Instant::now() + REFUSED_FOR));
             }
             Err(Failure::Unavailable(problem)) => {
-                locked(&self.trouble).until = Some(Instant::now() + LEFT_ALONE);
+                self.leave_alone();
                 self.failed("it does not answer", &problem);
             }
         }
@@ -176,6 +181,7 @@ pub async fn run(app: App) {
 
 async fn read_jobs(app: &App) {
     let (mut arrivals, mut pause) = (app.market.watch(), FIRST_PAUSE);
+    let mut refused_again = Instant::now() + REFUSED_FOR;
     loop {
         arrivals.borrow_and_update();
         match settle(app).await {
@@ -189,7 +195,10 @@ async fn read_jobs(app: &App) {
         }
         tokio::select! {
             changed = arrivals.changed() => if changed.is_err() { return },
-            () = sleep(REFUSED_FOR) => app.market.want_refused_again(),
+            () = sleep_until(refused_again) => {
+                app.market.want_refused_again();
+                refused_again = Instant::now() + REFUSED_FOR;
+            }
         }
     }
 }
@@ -199,7 +208,6 @@ pub async fn settle(app: &App) -> Result<(), String> {
     let Some(embedder) = &app.meanings.embedder else { return Ok(()) };
     loop {
         let places = app.market.without_meaning(embedder.batch());
-        telemetry::gauge_jobs_without_meaning(app.market.count_without_meaning());
         if places.is_empty() {
             return Ok(());
         }
@@ -226,19 +234,32 @@ async fn read_some(app: &App, embedder: &Embedder, places: &[Place]) -> Result<(
     // One that the model does not take would keep all others from being read: each is tried by itself then.
     let together = read_together(app, embedder, &unread).await;
     let alone = if matches!(together, Err(Failure::Refused(_))) { &unread[..] } else { &[] };
+    let mut refused = Vec::new();
     for one in alone {
         match read_together(app, embedder, std::slice::from_ref(one)).await {
             Err(Failure::Refused(problem)) => {
                 app.meanings.failed("a job was refused", &problem);
-                app.market.refused(one.0);
+                refused.push(one.0);
             }
-            read => read.map_err(|failure| failure.to_string())?,
+            read => read.map_err(|failure| unavailable(app, &failure))?,
         }
     }
     match together {
-        Err(Failure::Unavailable(problem)) => Err(problem),
-        _ => Ok(()),
+        // Not the texts are at fault, but what reads them.
+        Err(failure @ Failure::Refused(_)) if refused.len() == alone.len() && alone.len() > 1 => {
+            Err(unavailable(app, &failure))
+        }
+        Err(failure @ Failure::Unavailable(_)) => Err(unavailable(app, &failure)),
+        _ => {
+            refused.into_iter().for_each(|place| app.market.refused(place));
+            Ok(())
+        }
     }
+}
+
+fn unavailable(app: &App, failure: &Failure) -> String {
+    app.meanings.leave_alone();
+    failure.to_string()
 }
 
 async fn read_together(app: &App, embedder: &Embedder, unread: &[(Place, String)]) -> Result<(), Failure> {
