@@ -1,5 +1,6 @@
 //! Matching by meaning: which job an agent gets when there is a model, and when the model is away.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawrk_server::config::Embedding;
@@ -70,6 +71,10 @@ async fn an_agent_gets_the_job_that_is_near(app: &TestApp) {
     assert!((found[0]["score"].as_f64().unwrap() - dense / 2.0 - waiting).abs() < 1e-9, "{parts}");
     assert!(found[1..].iter().all(|found| found["parts"]["dense"].as_f64().unwrap() < 0.1), "{found:?}");
 
+    let job = app.app.store.job(garden.parse().unwrap()).await.unwrap().unwrap();
+    app.app.market.changed(&Arc::new(job));
+    assert_eq!(matches(&bob, &gardener).await, found, "news of a job do not change what it means");
+
     assert_eq!(pull(&bob, &gardener).await, garden);
     bob.act(&garden, "reject").await.expect(200);
     let another = agent(&bob, "horticulture").await;
@@ -120,6 +125,18 @@ async fn a_job_that_the_model_does_not_take_costs_no_other_its_meaning() {
     let unreadable = agent(&bob, "I am unreadable, and I write verses").await;
     assert_eq!(matches(&bob, &unreadable).await[0]["parts"]["dense"], json!(null), "by words");
     assert_eq!(pull(&bob, &unreadable).await, jobs[3]);
+}
+
+#[tokio::test]
+async fn a_model_that_makes_no_sense_for_a_while_is_asked_again() {
+    let fake = Fake::start().await;
+    fake.will((0..3).map(|_| Answer::Text("{}".to_owned())));
+    let app = TestApp::embedding(fake.embedder()).await;
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
+    let gardener = agent(&bob, "Horticulture").await;
+    let (one, other) = (post(&ada, "Water the flowers"), post(&ada, "Rain"));
+    tokio::join!(one, other);
+    assert_eq!(matches_by_meaning(&bob, &gardener).await.len(), 2);
 }
 
 #[tokio::test]
