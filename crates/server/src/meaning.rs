@@ -218,6 +218,9 @@ pub async fn settle(app: &App) -> Result<(), String> {
     }
 }
 
+/// A job and what the model reads of it.
+type Unread = (Place, String);
+
 async fn read_some(app: &App, embedder: &Embedder, places: &[Place]) -> Result<(), String> {
     let ids: Vec<JobId> = places.iter().map(|place| place.job).collect();
     let jobs = app.store.jobs(&ids).await.map_err(|error| causes(&error))?;
@@ -233,28 +236,38 @@ async fn read_some(app: &App, embedder: &Embedder, places: &[Place]) -> Result<(
     app.market.mean(&known);
     // One that the model does not take would keep all others from being read: each is tried by itself then.
     let together = read_together(app, embedder, &unread).await;
-    let alone = if matches!(together, Err(Failure::Refused(_))) { &unread[..] } else { &[] };
+    let refused = match together {
+        Err(Failure::Refused(problem)) if unread.len() == 1 => {
+            app.meanings.failed("a job was refused", &problem);
+            unread
+        }
+        Err(Failure::Refused(problem)) => {
+            let refused = read_each(app, embedder, &unread).await?;
+            if refused.len() == unread.len() {
+                // Not the texts are at fault, but what reads them.
+                return Err(unavailable(app, &Failure::Refused(problem)));
+            }
+            refused
+        }
+        read => return read.map_err(|failure| unavailable(app, &failure)),
+    };
+    refused.iter().for_each(|(place, _)| app.market.refused(*place));
+    Ok(())
+}
+
+/// Reads each by itself; those that were refused.
+async fn read_each(app: &App, embedder: &Embedder, unread: &[Unread]) -> Result<Vec<Unread>, String> {
     let mut refused = Vec::new();
-    for one in alone {
+    for one in unread {
         match read_together(app, embedder, std::slice::from_ref(one)).await {
             Err(Failure::Refused(problem)) => {
                 app.meanings.failed("a job was refused", &problem);
-                refused.push(one.0);
+                refused.push(one.clone());
             }
             read => read.map_err(|failure| unavailable(app, &failure))?,
         }
     }
-    match together {
-        // Not the texts are at fault, but what reads them.
-        Err(failure @ Failure::Refused(_)) if refused.len() == alone.len() && alone.len() > 1 => {
-            Err(unavailable(app, &failure))
-        }
-        Err(failure @ Failure::Unavailable(_)) => Err(unavailable(app, &failure)),
-        _ => {
-            refused.into_iter().for_each(|place| app.market.refused(place));
-            Ok(())
-        }
-    }
+    Ok(refused)
 }
 
 fn unavailable(app: &App, failure: &Failure) -> String {
@@ -262,7 +275,7 @@ fn unavailable(app: &App, failure: &Failure) -> String {
     failure.to_string()
 }
 
-async fn read_together(app: &App, embedder: &Embedder, unread: &[(Place, String)]) -> Result<(), Failure> {
+async fn read_together(app: &App, embedder: &Embedder, unread: &[Unread]) -> Result<(), Failure> {
     if unread.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawrk_server::config::Embedding;
-use clawrk_server::outside::embed::Embedder;
+use clawrk_server::outside::embed::{Embedder, Patience};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -104,6 +104,8 @@ async fn with_a_model_at_an_address_an_agent_gets_the_job_that_is_near_in_meanin
 #[tokio::test]
 async fn a_job_that_the_model_does_not_take_costs_no_other_its_meaning() {
     let fake = Fake::start().await;
+    // While it is silent over the first job, the others come, and are read together.
+    fake.will([Answer::Silence]);
     let app = TestApp::embedding(fake.embedder()).await;
     let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let mut jobs = Vec::new();
@@ -130,13 +132,19 @@ async fn a_job_that_the_model_does_not_take_costs_no_other_its_meaning() {
 #[tokio::test]
 async fn a_model_that_makes_no_sense_for_a_while_is_asked_again() {
     let fake = Fake::start().await;
-    fake.will((0..3).map(|_| Answer::Text("{}".to_owned())));
+    // While it is silent over the first job, the others come, and are read together.
+    let nonsense = || Answer::Text("{}".to_owned());
+    fake.will([Answer::Silence, Answer::Sense, nonsense(), nonsense(), nonsense()]);
     let app = TestApp::embedding(fake.embedder()).await;
     let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let gardener = agent(&bob, "Horticulture").await;
-    let (one, other) = (post(&ada, "Water the flowers"), post(&ada, "Rain"));
-    tokio::join!(one, other);
-    assert_eq!(matches_by_meaning(&bob, &gardener).await.len(), 2);
+    for title in ["A poem", "Water the flowers", "Rain"] {
+        post(&ada, title).await;
+    }
+    while fake.asked_count() < 5 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(matches_by_meaning(&bob, &gardener).await.len(), 3);
 }
 
 #[tokio::test]
@@ -174,8 +182,9 @@ async fn while_the_model_is_away_pulls_go_by_words_and_do_not_wait_for_it() {
 #[tokio::test]
 async fn a_pull_waits_a_moment_for_a_slow_model_and_no_longer() {
     let fake = Fake::start().await;
-    let embedder = fake.embedder();
-    fake.will([Answer::Silence, Answer::Silence, Answer::Silence]);
+    let patient = Patience { answer: Duration::from_secs(5), ..impatient() };
+    let embedder = Embedder::at(fake.url.clone(), "tiny".to_owned(), Some("key-canary"), patient).unwrap();
+    fake.will([Answer::Silence]);
     let app = TestApp::embedding(embedder).await;
     let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let gardener = agent(&bob, "Horticulture").await;
