@@ -68,7 +68,7 @@ pub(super) fn open(files: Files) -> Result<Box<dyn Model>, EmbedError> {
         return Err(files.problem("config.json", format!("models of the type {other:?} are not read, only \"bert\"")));
     }
     let config: Config = json(&files, "config.json")?.ok_or_else(|| needed("config.json"))?;
-    if config.num_attention_heads == 0 || config.hidden_size % config.num_attention_heads != 0 {
+    if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         return Err(files.problem("config.json", "hidden_size is no multiple of num_attention_heads"));
     }
     let modules: Vec<Module> = json(&files, "modules.json")?.unwrap_or_default();
@@ -162,7 +162,6 @@ mod tests {
     use serde_json::json;
 
     use super::super::{folder, tiny};
-    use super::*;
 
     const PIECES: usize = 18;
     const WIDTH: usize = 8;
