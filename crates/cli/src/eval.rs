@@ -1,6 +1,7 @@
 //! `eval`: how good a part of the exchange is, measured on data that anybody can bring.
 
 mod baselines;
+mod meaning;
 mod measure;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use clawrk_domain::matching::{Index, Reading, Text};
+use clawrk_domain::matching::{Index, Reading, Text, Vector};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 use crate::format;
 use crate::output::{Cell, Output, Table, left, right};
 use baselines::Documents;
+use meaning::{Meanings, ModelArgs};
 use measure::{Figures, Relevant};
 
 /// The `eval` commands.
@@ -27,12 +29,17 @@ pub(crate) enum EvalCommand {
     Matching(MatchingArgs),
 }
 
-const MATCHING_HELP: &str = "Each line of the files is a JSON object:
+const MATCHING_HELP: &str = "\
+With an embedding model, \"ours\" is by words and meaning together, as pull ranks then; \"lexical\" is by words alone and
+\"dense\" by meaning alone. A key for --embed-url is read from CLAWRK_EMBED_API_KEY (or the file CLAWRK_EMBED_API_KEY_FILE).
+
+Each line of the files is a JSON object:
   PERSONAS  {\"id\": …, \"personality\": …}
   JOBS      {\"id\": …, \"text\": …, \"label\": the id of the persona that the job belongs to}
 
 Example:
-  clawrk eval matching --personas personas.jsonl --jobs jobs.jsonl";
+  clawrk eval matching --personas personas.jsonl --jobs jobs.jsonl
+  clawrk eval matching --personas personas.jsonl --jobs jobs.jsonl --embed-dir ./potion-base-8M";
 
 /// Arguments of `eval matching`.
 #[derive(Debug, Args)]
@@ -43,6 +50,8 @@ pub(crate) struct MatchingArgs {
     /// The jobs, one JSON object a line
     #[arg(long, value_name = "FILE")]
     jobs: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 #[derive(Deserialize)]
@@ -59,30 +68,46 @@ struct LabelledJob {
 }
 
 /// Runs an `eval` command.
-pub(crate) fn run(command: &EvalCommand, out: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(command: &EvalCommand, out: &Output) -> Result<(), Failure> {
     match command {
-        EvalCommand::Matching(args) => matching(args, out),
+        EvalCommand::Matching(args) => matching(args, out).await,
     }
 }
 
-fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
+async fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
     let personas: Vec<Persona> = read(&args.personas)?;
     let mut jobs: Vec<LabelledJob> = read(&args.jobs)?;
     // Files tend to have the jobs of one persona together: ties must not go by that.
     jobs.sort_by_cached_key(|job| (hash(&job.id), job.id.clone()));
     let relevant = relevant(&personas, &jobs)?;
+    let meanings = Meanings::read(&args.model, &personas, &jobs, out).await?;
     let documents = Documents::new(jobs.iter().map(|job| job.text.as_str()));
+    let index = index(&jobs, meanings.as_ref());
+    let ours = |place: usize, meaning: Option<&Vector>| {
+        let ranked = index.best_by_meaning(Some(&personas[place].personality), meaning, 0, measure::DEPTH, |_| false);
+        ranked.into_iter().map(|ranked| ranked.id).collect()
+    };
+    // Told the place of a persona.
+    type Rank<'r> = Box<dyn Fn(usize) -> Vec<usize> + 'r>;
+    let mut rankings: Vec<(&str, &str, Rank<'_>)> = Vec::new();
+    if let Some(meanings) = &meanings {
+        rankings.push(("clawrk", "ours", Box::new(|place| ours(place, meanings.persona(place)))));
+        rankings.push(("by words alone", "lexical", Box::new(|place| ours(place, None))));
+        rankings.push(("by meaning alone", "dense", Box::new(|place| meanings.ranked(place))));
+    } else {
+        rankings.push(("clawrk", "ours", Box::new(|place| ours(place, None))));
+    }
+    rankings.push(("BM25", "bm25", Box::new(|place| documents.bm25(&personas[place].personality))));
+    rankings.push(("TF-IDF", "tfidf", Box::new(|place| documents.tfidf(&personas[place].personality))));
+    let live = out.spinner();
     let mut measured = Vec::new();
-    for (name, key, rank) in [
-        ("clawrk", "ours", &rank_ours(&jobs) as &dyn Fn(&str) -> Vec<usize>),
-        ("BM25", "bm25", &|personality| documents.bm25(personality)),
-        ("TF-IDF", "tfidf", &|personality| documents.tfidf(personality)),
-    ] {
-        let ranked = personas.iter().zip(&relevant).filter(|(_, relevant)| !relevant.is_empty());
-        let figures: Figures =
-            ranked.map(|(persona, relevant)| Figures::of(&rank(&persona.personality), relevant)).collect();
+    for (name, key, rank) in rankings {
+        live.line(&format!("ranking: {name}"));
+        let labelled = relevant.iter().enumerate().filter(|(_, relevant)| !relevant.is_empty());
+        let figures: Figures = labelled.map(|(place, relevant)| Figures::of(&rank(place), relevant)).collect();
         measured.push((name, key, figures));
     }
+    live.clear();
     if out.is_json() {
         let document = |figures: &Figures| json!({"p_at_1": figures.p_at_1, "r_at_10": figures.r_at_10, "mrr": figures.mrr, "ndcg_at_10": figures.ndcg_at_10});
         out.document(&measured.iter().map(|(_, key, figures)| ((*key).to_owned(), document(figures))).collect());
@@ -105,21 +130,24 @@ fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
         format::count(jobs.len(), "job"),
         format::count(relevant.iter().filter(|relevant| !relevant.is_empty()).count(), "persona")
     ));
+    if let Some(meanings) = &meanings {
+        out.note(&meanings.pace());
+    }
     Ok(())
 }
 
-/// As `pull` ranks jobs that were all posted at the same moment, each with nothing but a description.
-fn rank_ours(jobs: &[LabelledJob]) -> impl Fn(&str) -> Vec<usize> {
+/// Jobs that were all posted at the same moment, each with nothing but a description.
+fn index(jobs: &[LabelledJob], meanings: Option<&Meanings>) -> Index<usize> {
     let mut index = Index::new();
     for (place, job) in jobs.iter().enumerate() {
         let reading = Reading::of(&Text { title: "", description: Some(&job.text), requirements: None });
         index.learn(&reading);
         index.insert(place, reading, 0);
+        if let Some(meaning) = meanings.and_then(|meanings| meanings.job(place)) {
+            index.give(&place, meaning);
+        }
     }
-    move |personality| {
-        let ranked = index.best(Some(personality), 0, measure::DEPTH, |_| false);
-        ranked.into_iter().map(|ranked| ranked.id).collect()
-    }
+    index
 }
 
 /// For each persona, the places of its jobs.

@@ -272,7 +272,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, out).await,
         Command::Admin(args) => admin::run(&args, out).await,
         Command::Config(args) => config::run(&args, out),
-        Command::Eval { command } => eval::run(&command, out),
+        Command::Eval { command } => eval::run(&command, out).await,
         Command::Doctor => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
         Command::Exchange(command) => {
             let settings = Settings::discover(cli.server.as_deref(), &Environment::read()?)?;

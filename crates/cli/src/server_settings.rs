@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
-use clawrk_server::config::{Config, KEYS, Settings, Sources};
+use clawrk_server::config::{Config, Embedding, KEYS, Settings, Sources};
 
 use crate::failure::Failure;
 
@@ -47,6 +47,15 @@ fn environment() -> Vec<(String, String)> {
 /// The settings as the server uses them; wrong ones are wrong use.
 pub(crate) fn used(settings: &Settings) -> Result<Config, Failure> {
     settings.config().map_err(|error| Failure::usage(error.to_string()).hint("`clawrk config` shows every setting"))
+}
+
+/// The embedding model that these flags name, for a command that needs no other setting; its key comes from the environment.
+pub(crate) fn embedding(flags: Vec<(String, String)>) -> Result<Option<Embedding>, Failure> {
+    let is_asked = flags.iter().any(|(name, _)| name == "embed_url");
+    let is_key = |(name, _): &(String, String)| is_asked && name.starts_with("CLAWRK_EMBED_API_KEY");
+    let sources = Sources { flags, variables: environment().into_iter().filter(is_key).collect(), file: None };
+    let settings = Settings::read(&sources).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(used(&settings)?.embedding)
 }
 
 /// What is logged: `CLAWRK_LOG`, such as `debug` or `clawrk_server=debug`; `info` without the migrations' small talk if it says nothing.

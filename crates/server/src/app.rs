@@ -13,6 +13,8 @@ use crate::edge::{Connections, Limits};
 use crate::exchange::Exchange;
 use crate::input::LargeBodies;
 use crate::market::Market;
+use crate::meaning::Meanings;
+use crate::outside::embed::Embedder;
 use crate::outside::structurer::Structurer;
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
@@ -30,6 +32,8 @@ pub struct Parts {
     pub exchange: Exchange,
     /// The open jobs.
     pub market: Arc<Market>,
+    /// What they and the agents' personalities mean.
+    pub meanings: Meanings,
     /// What the board has shown of them lately.
     pub(crate) shown: Shown,
     /// The jobs that may have something to be counted.
@@ -60,7 +64,20 @@ impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
-        let market = Arc::new(Market::default());
+        Self::with_model(store, vault, policy, structurer, limits, None)
+    }
+
+    /// The same, matching by what an embedding model makes of the texts too.
+    pub fn with_model(
+        store: Store,
+        vault: Vault,
+        policy: Policy,
+        structurer: Box<dyn Structurer>,
+        limits: Limits,
+        embedder: Option<Embedder>,
+    ) -> Self {
+        let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
+        let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
         let (feed, counted) = (Arc::clone(&market), Arc::clone(&to_count));
         store.observe(Arc::new(move |jobs| {
@@ -74,6 +91,7 @@ impl App {
             exchange: Exchange::new(store.clone(), vault.clone()),
             store,
             market,
+            meanings: Meanings::new(embedder),
             shown: Shown::default(),
             to_count,
             stats: Stats::default(),

@@ -3,6 +3,8 @@
 //! [`KEYS`] is the one table; flags, variables, the file and `clawrk config` are all made from it.
 //! Secrets can also come from a file: `<key>_file` names it.
 
+mod embedding;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use clawrk_domain::{Cents, Policy};
 
 use crate::telemetry::LogFormat;
+
+pub use embedding::Embedding;
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -64,10 +68,14 @@ pub const KEYS: [Key; 26] = [
     later(key("llm_url", "", "The LLM's address")),
     later(key("llm_model", "", "The LLM's name")),
     later(secret("llm_api_key", "The LLM's key")),
-    later(key("embed_dir", "", "Folder of an embedding model")),
-    later(key("embed_url", "", "Address of an embedding model")),
-    later(key("embed_model", "", "Name of an embedding model")),
-    later(secret("embed_api_key", "Key of an embedding model")),
+    key("embed_dir", "", "Folder of an embedding model, for matching by meaning as well as by words"),
+    key(
+        "embed_url",
+        "",
+        "Address of an embedding model instead, as OpenAI speaks it, such as http://127.0.0.1:11434 or https://api.openai.com/v1",
+    ),
+    key("embed_model", "", "Name of the embedding model at embed_url"),
+    secret("embed_api_key", "Key of the embedding model at embed_url"),
     later(key("sandbox", "auto", "How command checks are confined")),
     key(
         "rate_limit_per_minute",
@@ -185,6 +193,8 @@ pub struct Config {
     pub policy: Policy,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// The embedding model; none for matching by words alone.
+    pub embedding: Option<Embedding>,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -205,6 +215,7 @@ impl fmt::Debug for Config {
             .field("secret_key", &masked(&self.secret_key))
             .field("policy", &self.policy)
             .field("log_format", &self.log_format)
+            .field("embedding", &self.embedding)
             .finish()
     }
 }
@@ -329,6 +340,7 @@ impl Settings {
                 "json" => LogFormat::Json,
                 other => return Err(invalid("log_format", "text or json", other)),
             },
+            embedding: Embedding::read(&optional)?,
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clawrk_domain::action::{NewUser, Posting};
+use clawrk_domain::matching::Vector;
 use clawrk_domain::{
     Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId,
 };
@@ -72,6 +73,7 @@ impl Exchange {
         user: UserId,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         market: &Market,
     ) -> Result<Answer, Error> {
         let mut tried: Vec<JobId> = Vec::new();
@@ -79,7 +81,7 @@ impl Exchange {
         self.store.catch_up().await;
         loop {
             let now = self.store.clock().now();
-            let candidates = market.candidates(agent, personality, now, &tried, CANDIDATES);
+            let candidates = market.candidates(agent, personality, meaning, now, &tried, CANDIDATES);
             let action = Action::Pull { agent: Some(agent), candidates: candidates.clone() };
             let answer = self.done(Actor::User(user), action).await?;
             if answer != Answer::Nothing || candidates.is_empty() {

@@ -19,6 +19,7 @@ pub mod input;
 mod json;
 mod list;
 pub mod market;
+pub mod meaning;
 mod misfit;
 pub mod open;
 mod openapi;

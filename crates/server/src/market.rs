@@ -8,24 +8,28 @@
 //! | `open.rs`   | the open jobs: their index, the orders, what is closed to whom           |
 //! | `orders.rs` | the board's orders, and places in them                                   |
 //! | `pages.rs`  | the board's pages, bounded in what they look at                          |
+//! | `wanted.rs` | the jobs whose meaning is to be found out, where there is a model        |
 //! | `news.rs`   | what came and left lately, for those who follow the board                |
 
 mod news;
 mod open;
 mod orders;
 mod pages;
+mod wanted;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use clawrk_domain::matching::{Ranked, Share};
+use clawrk_domain::matching::{Ranked, Share, Vector};
 use clawrk_domain::{AgentId, Job, JobId, Timestamp};
 use tokio::sync::watch;
 
 pub use news::{After, Event, News};
+pub(crate) use open::text_of;
 use open::{Closed, Entering, Open};
 pub use orders::{Sort, Spot};
 use pages::Bounds;
 pub use pages::{Page, View};
+use wanted::Wanted;
 
 /// The open jobs of one node.
 pub struct Market {
@@ -48,6 +52,13 @@ impl Default for Market {
 }
 
 impl Market {
+    /// A market whose jobs are matched by their meaning too, once somebody tells of it.
+    pub(crate) fn wanting_meanings() -> Self {
+        let market = Self::default();
+        market.write().wanted = Some(Wanted::default());
+        market
+    }
+
     /// Jobs changed: each enters, stays or leaves.
     pub fn changed(&self, jobs: &[Arc<Job>]) {
         // Most of the work, done before anybody is kept waiting.
@@ -70,12 +81,13 @@ impl Market {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         tried: &[JobId],
         count: usize,
     ) -> Vec<JobId> {
         let open = self.read();
-        open.ranked(agent, personality, now, tried, count).into_iter().map(|ranked| ranked.id).collect()
+        open.ranked(agent, personality, meaning, now, tried, count).into_iter().map(|ranked| ranked.id).collect()
     }
 
     /// What pull would choose from, best first, each with what it has in common with the personality.
@@ -83,11 +95,12 @@ impl Market {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         count: usize,
     ) -> Vec<(Ranked<JobId>, Vec<Share>)> {
         let open = self.read();
-        let ranked = open.ranked(agent, personality, now, &[], count);
+        let ranked = open.ranked(agent, personality, meaning, now, &[], count);
         let explained = ranked.into_iter().map(|ranked| {
             let shares = open.index.shares(personality.unwrap_or_default(), &ranked.id);
             (ranked, shares)
@@ -153,7 +166,7 @@ mod tests {
         assert!(broken.is_err());
         let (nobody, now) = (AgentId(uuid::Uuid::nil()), Timestamp::from_micros(0));
         assert!(market.is_empty() && !market.has_open(nobody, now) && market.next_opening(nobody, now).is_none());
-        assert!(market.candidates(nobody, None, now, &[], 16).is_empty());
+        assert!(market.candidates(nobody, None, None, now, &[], 16).is_empty());
         drop(market.write());
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
 use crate::tasks::{counting, runner};
-use crate::{App, rates, router, telemetry};
+use crate::{App, meaning, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -38,6 +38,7 @@ pub async fn serve(
     let sums = spawn(telemetry::sum_up_regularly());
     let counts = spawn(rates::nodes::tell(app.clone()));
     spawn(counting::run(app.clone()));
+    let meanings = spawn(meaning::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();
     spawn(async move {
@@ -80,6 +81,7 @@ pub async fn serve(
     }
     sums.abort();
     counts.abort();
+    meanings.abort();
     if timeout_at(end, tasks).await.is_err() {
         tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
     }

@@ -155,6 +155,17 @@ pub(crate) fn task(kind: &'static str) {
     metrics::counter!("clawrk_tasks_total", "kind" => kind).increment(1);
 }
 
+/// Counts texts that an embedding model has read, or failed to.
+pub(crate) fn embedded(what: &'static str, count: usize) {
+    metrics::counter!("clawrk_embeddings_total", "what" => what).increment(count as u64);
+}
+
+/// How many open jobs are matched by words alone, although there is an embedding model.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn gauge_jobs_without_meaning(count: usize) {
+    metrics::gauge!("clawrk_open_jobs_without_meaning").set(count as f64);
+}
+
 /// How many jobs are open on this node.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn gauge_open_jobs(count: usize) {

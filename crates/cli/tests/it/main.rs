@@ -12,6 +12,7 @@ mod dice;
 mod exchange;
 mod limits;
 mod load;
+mod meaning;
 mod nodes;
 mod operator;
 mod outage;
@@ -21,5 +22,7 @@ mod proof;
 mod proxy;
 mod smoke;
 mod stop;
+#[path = "../../../server/src/outside/embed/tiny.rs"]
+mod tiny;
 mod transcripts;
 mod watch;

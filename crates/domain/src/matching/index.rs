@@ -8,8 +8,8 @@
 //! |----------|-----------------------------------------------------------------------------------------------|
 //! | profile  | the personality becomes weighted terms, see `profile.rs`                                        |
 //! | gather   | the lists of the heaviest terms are added up, until so many postings were read                 |
-//! | choose   | the jobs with the highest sums, and the oldest of the others                                   |
-//! | look     | each of them at all terms and phrases                                                          |
+//! | choose   | the jobs with the highest sums, the nearest in meaning, and the oldest of the others           |
+//! | look     | each of them at all terms and phrases, and where it is known at what it means, see `dense.rs`  |
 //! | order    | by the share of what was asked for, and by how long the job has waited                         |
 //!
 //! A term's part is BM25's over one weighted text: a word in the title or the requirements counts as several in the
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
+use super::dense::{Vector, Vectors, fused};
 use super::frequency::Frequencies;
 use super::profile::{Pair, Profile, Wanted};
 use super::reading::Reading;
@@ -39,6 +40,9 @@ const MOST_GATHERED: usize = 20_000;
 const CLOSE_LOOKS: usize = 100;
 /// Older jobs with something in common that are passed over in search of one without.
 const MOST_PASSED: usize = 10_000;
+/// Jobs that are compared with a personality by meaning alone, half of them the oldest and half the newest. Each job is
+/// among the newest once, and among the oldest if nobody takes it; between, its words must lead to it.
+pub(super) const COMPARED: usize = 20_000;
 /// For how long a job waits until that alone is worth a perfect fit, in microseconds: a day.
 const FULL_WAIT: f64 = 86_400e6;
 
@@ -49,6 +53,10 @@ pub struct Ranked<Id> {
     pub id: Id,
     /// How near its words are to the personality's: from 0, no word in common, to below 1.
     pub lexical: f64,
+    /// How near its meaning is, from 0 to 1; nothing where one of the two is not known.
+    pub dense: Option<f64>,
+    /// What comes of both, from 0 to 1; without a model, what comes of the words.
+    pub relevance: f64,
     /// The bonus for waiting: 1 for each day.
     pub waiting: f64,
 }
@@ -56,7 +64,7 @@ pub struct Ranked<Id> {
 impl<Id> Ranked<Id> {
     /// What jobs are ordered by.
     pub fn score(&self) -> f64 {
-        self.lexical + self.waiting
+        self.relevance + self.waiting
     }
 }
 
@@ -81,6 +89,7 @@ pub struct Index<Id> {
     by_id: HashMap<Id, u32>,
     by_age: BTreeMap<(i64, Id), u32>,
     words: Words,
+    vectors: Vectors,
     frequencies: Frequencies,
     /// The weighted length of all jobs together.
     total_length: u64,
@@ -107,6 +116,7 @@ impl<Id> Default for Index<Id> {
             by_id: HashMap::new(),
             by_age: BTreeMap::new(),
             words: Words::default(),
+            vectors: Vectors::default(),
             frequencies: Frequencies::default(),
             total_length: 0,
             scratch: Scratch::default(),
@@ -159,8 +169,20 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
             }
         }
         self.total_length -= u64::from(job.length);
+        self.vectors.clear(slot);
         self.free_slots.push(slot);
         true
+    }
+
+    /// Notes what a queued job means; false if it is not here, or if its vector is not of the others' model. It is
+    /// forgotten when the job leaves or is replaced.
+    pub fn give(&mut self, id: &Id, meaning: &Vector) -> bool {
+        self.by_id.get(id).is_some_and(|slot| self.vectors.put(*slot, meaning))
+    }
+
+    /// What a queued job means, as far as it is known.
+    pub fn meaning(&self, id: &Id) -> Option<Vector> {
+        self.vectors.get(*self.by_id.get(id)?)
     }
 
     /// Whether the job is queued here.
@@ -188,18 +210,37 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         k: usize,
         skip: impl Fn(&Id) -> bool,
     ) -> Vec<Ranked<Id>> {
+        self.best_by_meaning(personality, None, now_micros, k, skip)
+    }
+
+    /// As [`Index::best`], by words and by what the personality means, where both sides' meaning is known.
+    pub fn best_by_meaning(
+        &self,
+        personality: Option<&str>,
+        meaning: Option<&Vector>,
+        now_micros: i64,
+        k: usize,
+        skip: impl Fn(&Id) -> bool,
+    ) -> Vec<Ranked<Id>> {
         let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
         chosen.extend(self.oldest_others(&sums, k, &skip));
         self.scratch.put_back(sums);
-        let mut ranked: Vec<(Ranked<Id>, i64)> = chosen
-            .into_iter()
-            .map(|slot| {
+        if let Some(meaning) = meaning {
+            chosen.extend(self.nearest(meaning, now_micros, k.max(CLOSE_LOOKS), &skip));
+            chosen.sort_unstable();
+            chosen.dedup();
+        }
+        let near = |slot: u32| meaning.and_then(|meaning| self.vectors.nearness(slot, meaning));
+        let looked = chosen.iter().map(|slot| (share(self.sum(*slot, &profile, |_, _| {})), near(*slot)));
+        let parts: Vec<(f64, Option<f64>)> = looked.collect();
+        let found = chosen.into_iter().zip(&parts).zip(fused(&parts));
+        let mut ranked: Vec<(Ranked<Id>, i64)> = found
+            .map(|((slot, (lexical, dense)), relevance)| {
                 let queued_at = self.queued_at[slot as usize];
-                let lexical = share(self.sum(slot, &profile, |_, _| {}));
-                let waiting = waiting(queued_at, now_micros);
-                (Ranked { id: self.job(slot).id.clone(), lexical, waiting }, queued_at)
+                let (id, waiting) = (self.job(slot).id.clone(), waiting(queued_at, now_micros));
+                (Ranked { id, lexical: *lexical, dense: *dense, relevance, waiting }, queued_at)
             })
             .collect();
         ranked.sort_by(|(one, one_at), (other, other_at)| {
@@ -289,6 +330,34 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         others
     }
 
+    /// The slots of those that come first by meaning and waiting, among the oldest and the newest.
+    fn nearest(&self, meaning: &Vector, now_micros: i64, count: usize, skip: &impl Fn(&Id) -> bool) -> Vec<u32> {
+        if self.vectors.is_empty() {
+            return Vec::new();
+        }
+        let (oldest, newest) = (self.by_age.values().take(COMPARED / 2), self.by_age.values().rev());
+        let newest = newest.take(self.len().saturating_sub(COMPARED / 2).min(COMPARED / 2));
+        let mut heap = BinaryHeap::new();
+        for slot in oldest.chain(newest) {
+            let Some(nearness) = self.vectors.nearness(*slot, meaning) else { continue };
+            let queued_at = self.queued_at[*slot as usize];
+            let so_far = (Reverse((nearness + waiting(queued_at, now_micros)).to_bits()), queued_at);
+            let full = heap.len() >= count;
+            if full && heap.peek().is_some_and(|(worst, at, _, _)| so_far > (*worst, *at)) {
+                continue;
+            }
+            let id = &self.job(*slot).id;
+            if skip(id) {
+                continue;
+            }
+            heap.push((so_far.0, so_far.1, id, *slot));
+            if full {
+                heap.pop();
+            }
+        }
+        heap.into_iter().map(|(.., slot)| slot).collect()
+    }
+
     /// The sum of a job over all terms and phrases; each term is told with its part.
     fn sum(&self, slot: u32, profile: &Profile, mut tell: impl FnMut(&Wanted, f64)) -> f64 {
         let job = self.job(slot);
@@ -360,6 +429,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         assert_eq!(living.len(), self.by_age.len());
         assert_eq!(self.slots.len(), self.queued_at.len());
         assert_eq!(self.slots.len(), living.len() + self.free_slots.len());
+        assert_eq!(self.vectors.check(), self.by_id.values().filter(|slot| self.vectors.get(**slot).is_some()).count());
         assert_eq!(self.total_length, living.iter().map(|job| u64::from(job.length)).sum::<u64>());
         assert_eq!(living.iter().map(|job| job.places.len()).sum::<usize>(), self.words.check());
         for (id, slot) in &self.by_id {

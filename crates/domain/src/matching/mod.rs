@@ -1,9 +1,11 @@
 //! Which queued job suits an agent: text becomes terms, terms become a score, scores become an order.
 //!
 //! [`Index`] keeps the queued jobs in memory and answers [`Index::best`]: the jobs nearest to a
-//! personality first, then all others, oldest first. Nothing here reads a clock or depends on the
+//! personality first, then all others, oldest first. Where a model was asked what the texts mean, jobs have [`Vector`]s,
+//! and [`Index::best_by_meaning`] goes by words and meaning. Nothing here reads a clock or depends on the
 //! order of a hash map: the same jobs and the same personality always give the same list.
 
+mod dense;
 mod frequency;
 mod index;
 mod profile;
@@ -12,6 +14,7 @@ mod search;
 mod terms;
 mod words;
 
+pub use dense::Vector;
 pub use index::{Index, Ranked, Share};
 pub use reading::Reading;
 pub use search::{Finder, Marks, Search};

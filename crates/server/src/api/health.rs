@@ -54,5 +54,8 @@ pub async fn metrics(
         return Err(Error::operators_only());
     }
     telemetry::gauge_open_jobs(app.market.len());
+    if app.meanings.has_model() {
+        telemetry::gauge_jobs_without_meaning(app.market.count_without_meaning());
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry::rendered()).into_response())
 }

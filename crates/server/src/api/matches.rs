@@ -25,7 +25,7 @@ pub struct MatchBody {
     title: String,
     /// What the sender pays, in cents.
     price_cents: i64,
-    /// What jobs are ordered by: the sum of what suits and of waiting.
+    /// What jobs are ordered by: what suits, half by words and half by meaning where there is a model, and waiting.
     score: f64,
     parts: MatchParts,
     /// What the job's words made it suit, the most first.
@@ -37,7 +37,7 @@ pub struct MatchBody {
 pub struct MatchParts {
     /// How near its words are to the personality's, from 0 to below 1.
     lexical: f64,
-    /// How near its meaning is, from 0 to 1; null without an embedding model.
+    /// How near its meaning is, from 0 to 1; null without an embedding model, and until it has read the job.
     dense: Option<f64>,
     /// The bonus for waiting: 1 for each day.
     waiting: f64,
@@ -72,7 +72,8 @@ pub async fn matches(
     let limit = usize::try_from(limit).expect("a limit is at most 200");
     app.store.catch_up().await;
     let personality = agent.personality.as_deref();
-    let ranking = app.market.matches(agent.id, personality, app.store.clock().now(), limit);
+    let meaning = app.meanings.of(personality).await;
+    let ranking = app.market.matches(agent.id, personality, meaning.as_ref(), app.store.clock().now(), limit);
     let ids: Vec<JobId> = ranking.iter().map(|(ranked, _)| ranked.id).collect();
     let jobs = app.store.jobs(&ids).await?.into_iter().filter(|job| job.status() == Status::Queued);
     let jobs: HashMap<JobId, Job> = jobs.map(|job| (job.id, job)).collect();
@@ -100,7 +101,7 @@ impl MatchBody {
             title: brief.title.clone(),
             price_cents: job.price.0,
             score: ranked.score(),
-            parts: MatchParts { lexical: ranked.lexical, dense: None, waiting: ranked.waiting },
+            parts: MatchParts { lexical: ranked.lexical, dense: ranked.dense, waiting: ranked.waiting },
             terms: terms.collect(),
         }
     }

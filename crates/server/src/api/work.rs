@@ -81,7 +81,9 @@ pub async fn pull(State(app): State<App>, caller: Caller, input: Input<PullBody>
     let mut arrivals = app.market.watch();
     loop {
         arrivals.borrow_and_update();
-        let answer = app.exchange.pull(caller.user, agent.id, agent.personality.as_deref(), &app.market).await?;
+        let personality = agent.personality.as_deref();
+        let meaning = app.meanings.of(personality).await;
+        let answer = app.exchange.pull(caller.user, agent.id, personality, meaning.as_ref(), &app.market).await?;
         if answer != Answer::Nothing {
             return Ok(render(&answer));
         }

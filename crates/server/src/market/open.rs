@@ -4,12 +4,14 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use clawrk_domain::matching::{Index, Marks, Ranked, Reading, Text};
+use clawrk_domain::matching::{Index, Marks, Ranked, Reading, Text, Vector};
 use clawrk_domain::{AgentId, Job, JobId, Offer, Status, Timestamp};
+use clawrk_store::Place;
 use serde_json::value::RawValue;
 
 use super::news::{Event, News};
 use super::orders::{Orders, Spot};
+use super::wanted::Wanted;
 use crate::api::board;
 
 /// The open jobs.
@@ -20,6 +22,8 @@ pub(super) struct Open {
     pub(super) closed: HashMap<AgentId, Closed>,
     pub(super) orders: Orders,
     left: Left,
+    /// The open jobs whose meaning is to be found out; nothing where there is no model.
+    pub(super) wanted: Option<Wanted>,
 }
 
 /// What the rules need to know of an open job, and no more: there may be a million.
@@ -57,7 +61,16 @@ impl Open {
             offer.worker.agent
         });
         let closed_to = closed_to.collect();
+        // Its texts stay the same.
+        let meaning = self.index.meaning(&job.id);
         self.index.insert(job.id, reading, job.created_at.micros());
+        if let Some(meaning) = meaning {
+            self.index.give(&job.id, &meaning);
+        } else if !self.jobs.contains_key(&job.id)
+            && let Some(wanted) = &mut self.wanted
+        {
+            wanted.add(place(job));
+        }
         self.jobs.insert(job.id, OpenJob { version: job.version, closed_to });
         self.orders.insert(spot(job));
     }
@@ -71,6 +84,9 @@ impl Open {
             }
             self.index.remove(&job.id);
             self.orders.remove(spot(job));
+            if let Some(wanted) = &mut self.wanted {
+                wanted.remove(place(job));
+            }
         }
     }
 
@@ -91,6 +107,7 @@ impl Open {
         &self,
         agent: AgentId,
         personality: Option<&str>,
+        meaning: Option<&Vector>,
         now: Timestamp,
         tried: &[JobId],
         count: usize,
@@ -98,12 +115,17 @@ impl Open {
         let closed = self.closed.get(&agent);
         let is_closed =
             |id: &JobId| closed.and_then(|closed| closed.get(id)).is_some_and(|offer| !offer.allows(agent, now));
-        self.index.best(personality, now.micros(), count, |id| tried.contains(id) || is_closed(id))
+        let skip = |id: &JobId| tried.contains(id) || is_closed(id);
+        self.index.best_by_meaning(personality, meaning, now.micros(), count, skip)
     }
 }
 
 fn spot(job: &Job) -> Spot {
     Spot { cents: u32::try_from(job.price.0).unwrap_or(u32::MAX), time: job.created_at, job: job.id }
+}
+
+fn place(job: &Job) -> Place {
+    Place { time: job.created_at, job: job.id }
 }
 
 /// A job that may enter, as everything that keeps it wants it: made before anybody is kept waiting.
@@ -149,7 +171,7 @@ impl Left {
 }
 
 /// The words of a job that matching reads.
-fn text_of(job: &Job) -> Text<'_> {
+pub(crate) fn text_of(job: &Job) -> Text<'_> {
     let brief = &job.brief;
     Text { title: &brief.title, description: brief.description.as_deref(), requirements: brief.requirements.as_deref() }
 }

@@ -1,3 +1,4 @@
 //! What lies beyond the rules: things that a model or another service may do one day.
 
+pub mod embed;
 pub mod structurer;

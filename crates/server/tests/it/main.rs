@@ -9,6 +9,8 @@ mod board;
 mod conventions;
 mod directory;
 mod edge;
+
+mod endpoint;
 mod fields;
 mod idempotency;
 mod jobs;
@@ -17,6 +19,7 @@ mod live;
 mod log;
 mod matches;
 mod matrix;
+mod meaning;
 mod openapi;
 mod races;
 mod rates;
@@ -30,5 +33,7 @@ mod story;
 mod strangers;
 mod support;
 mod texts;
+#[path = "../../src/outside/embed/tiny.rs"]
+mod tiny;
 mod users;
 mod work;

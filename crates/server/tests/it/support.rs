@@ -13,10 +13,11 @@ use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
+use clawrk_server::outside::embed::Embedder;
 use clawrk_server::outside::structurer::{Offline, Structurer};
 use clawrk_server::tasks::{counting, runner};
 use clawrk_server::vault::Vault;
-use clawrk_server::{App, router, serve};
+use clawrk_server::{App, meaning, router, serve};
 use clawrk_store::{Clock, Store};
 use futures_util::future::{BoxFuture, join_all};
 use http_body_util::BodyExt;
@@ -103,6 +104,18 @@ impl TestApp {
     /// The same, with another structurer.
     pub async fn structured_by(structurer: impl Structurer + 'static, limits: Limits) -> Self {
         Self::with(Box::new(structurer), LOOPBACK, limits).await
+    }
+
+    /// The same, matching by meaning too; the model is at work.
+    pub async fn embedding(embedder: Embedder) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let (vault, limits) = (Vault::new(SECRET_KEY), unhurried());
+        let app = App::with_model(store, vault, Policy::default(), Box::new(Offline), limits, Some(embedder));
+        let peer: SocketAddr = LOOPBACK.parse().unwrap();
+        let router = router(app.clone()).layer(MockConnectInfo(peer));
+        background(meaning::run(app.clone()));
+        Self { app, router, clock, data: Arc::new(data) }
     }
 
     async fn with(structurer: Box<dyn Structurer>, peer: &str, limits: Limits) -> Self {
@@ -358,7 +371,7 @@ pub async fn at_once<T: Send + 'static>(work: Vec<BoxFuture<'static, T>>) -> Vec
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the tests start what runs beside them")]
-fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+pub fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     tokio::spawn(work)
 }
 
