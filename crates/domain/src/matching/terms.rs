@@ -80,7 +80,7 @@ pub fn spellings(text: &str) -> HashMap<String, &str> {
 
 /// The words that say something, and the term of each.
 fn spoken<'t>(text: &'t str, stemmer: &Stemmer) -> impl Iterator<Item = (&'t str, String)> {
-    text.split_whitespace().flat_map(move |chunk| match technical_name(chunk) {
+    text.split_whitespace().flat_map(move |chunk| match technical_name(chunk, stemmer) {
         Some(name) => vec![(named(chunk), name)],
         None => {
             let words = chunk.unicode_words().flat_map(parts);
@@ -105,18 +105,23 @@ fn term(word: &str, stemmer: &Stemmer) -> Option<String> {
     if STOP_WORDS.binary_search(&word.as_str()).is_ok() {
         return None;
     }
-    // The stemmer's rules are English; letters it does not know are another language's.
-    if word.is_ascii() { Some(stemmer.stem(&word).into_owned()) } else { Some(word) }
+    Some(stemmed(same(&word), stemmer))
+}
+
+/// The stemmer's rules are English: letters it does not know are another language's, and signs make a name.
+fn stemmed(word: &str, stemmer: &Stemmer) -> String {
+    let is_english = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'\'');
+    if is_english { stemmer.stem(word).into_owned() } else { word.to_owned() }
 }
 
 /// The name in a run of characters without blanks, where a word splitter would tear it apart.
-fn technical_name(chunk: &str) -> Option<String> {
+fn technical_name(chunk: &str, stemmer: &Stemmer) -> Option<String> {
     let chunk = named(chunk);
     if chunk.len() > LONGEST_NAME_BYTES {
         return None;
     }
     let name = chunk.to_ascii_lowercase();
-    is_technical(&name).then_some(name)
+    is_technical(&name).then(|| stemmed(same(&name), stemmer))
 }
 
 /// Without quotes, brackets and the sentence's punctuation around it; a leading dot is kept for `.net`.
@@ -160,6 +165,54 @@ const WHOLE: [&str; 16] = [
     "x86-64",
 ];
 
+/// What people write for the name of a technique, and that name; sorted.
+const SAME: [(&str, &str); 39] = [
+    (".cpp", "c++"),
+    (".cs", "c#"),
+    (".go", "go"),
+    (".ipynb", "jupyter"),
+    (".js", "javascript"),
+    (".jsx", "react"),
+    (".kt", "kotlin"),
+    (".py", "python"),
+    (".rb", "ruby"),
+    (".rs", "rust"),
+    (".ts", "typescript"),
+    (".tsx", "typescript"),
+    ("cplusplus", "c++"),
+    ("cpp", "c++"),
+    ("csharp", "c#"),
+    ("css3", "css"),
+    ("dotnet", ".net"),
+    ("es6", "javascript"),
+    ("golang", "go"),
+    ("html5", "html"),
+    ("ipynb", "jupyter"),
+    ("js", "javascript"),
+    ("jsx", "react"),
+    ("k8s", "kubernetes"),
+    ("mongo", "mongodb"),
+    ("nodejs", "node.js"),
+    ("objc", "objective-c"),
+    ("postgres", "postgresql"),
+    ("psql", "postgresql"),
+    ("py", "python"),
+    ("python3", "python"),
+    ("react.js", "react"),
+    ("reactjs", "react"),
+    ("sklearn", "scikit-learn"),
+    ("tailwindcss", "tailwind"),
+    ("ts", "typescript"),
+    ("tsx", "typescript"),
+    ("vue.js", "vue"),
+    ("vuejs", "vue"),
+];
+
+/// The name that this one stands for, or itself.
+fn same(name: &str) -> &str {
+    SAME.binary_search_by_key(&name, |(written, _)| written).map_or(name, |at| SAME[at].1)
+}
+
 /// English words that tell no job from another, sorted. `go`, `c` and `r` are languages and stay.
 const STOP_WORDS: [&str; 148] = [
     "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "aren't", "as", "at",
@@ -199,6 +252,27 @@ mod tests {
     }
 
     #[test]
+    fn names_of_one_thing_are_one_term() {
+        assert!(SAME.is_sorted_by_key(|(written, _)| written));
+        for (written, name) in [
+            ("ts", "TypeScript"),
+            ("*.ts,", "typescript"),
+            ("JS", "JavaScript"),
+            ("(cpp)", "C++"),
+            ("k8s", "Kubernetes"),
+            ("Postgres", "PostgreSQL"),
+            ("NodeJS", "Node.js"),
+            ("React.js", "React"),
+            ("golang", "Go"),
+        ] {
+            assert_eq!(terms(written), terms(name), "{written}");
+        }
+        for (written, name) in SAME {
+            assert_eq!(terms(written), terms(name), "{written}");
+        }
+    }
+
+    #[test]
     fn a_terms_spelling_is_the_first_in_the_text() {
         let spellings = spellings("Translations of (Node.js) Übersetzung docs, translated.");
         for (term, word) in [("translat", "Translations"), ("node.js", "Node.js"), ("übersetzung", "Übersetzung")] {
@@ -217,7 +291,7 @@ mod tests {
         let cases = [
             ("count++ 3# .++ ++ # .", &["count", "3"][..]),
             (".gitignore .a-b .5", &["gitignor", "b", "5"]),
-            ("node.jsx 日本.js a/c.js", &["node", "jsx", "日", "本", "js", "js"]),
+            ("node.jsx 日本.js a/c.js", &["node", "react", "日", "本", "javascript", "javascript"]),
             ("abcdefghijklmnopqrst1.net", &["abcdefghijklmnopqrst1", "net"]),
         ];
         for (text, expected) in cases {
