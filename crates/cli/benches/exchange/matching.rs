@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::anchor;
 use crate::load::{Client, Server, Watch, measure};
 use crate::place::{Person, Place, people};
 use crate::rows::{CLIENTS, job_of, posting, submit};
@@ -26,10 +27,10 @@ const TRIES: usize = 1_000;
 const LASTING: Duration = Duration::from_secs(5);
 
 /// Words by their rank, the same ones in each run.
-pub(crate) struct Words(u64);
+struct Words(u64);
 
 impl Words {
-    pub(crate) const fn new(seed: u64) -> Self {
+    const fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
@@ -42,12 +43,12 @@ impl Words {
     }
 
     /// So many words out of thirty thousand, each as common as its rank says.
-    pub(crate) fn text(&mut self, count: usize) -> String {
+    fn text(&mut self, count: usize) -> String {
         (0..count).map(|_| spelled(30_000_f64.powf(self.dice()) as usize)).collect::<Vec<_>>().join(" ")
     }
 
     /// A job of 32 words.
-    pub(crate) fn posting(&mut self) -> Posting {
+    fn posting(&mut self) -> Posting {
         Posting { title: self.text(6), description: Some(self.text(20)), requirements: Some(self.text(6)), ..posting() }
     }
 }
@@ -139,6 +140,10 @@ pub(crate) async fn pulls() -> Table {
     for jobs in SIZES {
         columns.push(pulls_beside(jobs).await);
     }
+    let cycles = anchor::bullmq(LASTING.as_secs()).map_or("–".to_owned(), |cycles| format!("{cycles:.0}"));
+    for column in &mut columns {
+        column.push(("BullMQ's three steps by 64 clients, its queue short, jobs/s".to_owned(), cycles.clone()));
+    }
     side_by_side(&["beside so many open jobs, over HTTP", "100,000", "1,000,000"], &columns)
 }
 
@@ -209,7 +214,7 @@ async fn one_by_one(server: &Server, everybody: &Arc<[Person]>) -> Vec<Duration>
 }
 
 /// Jobs that 64 agents pull and take on at once, each with its own personality.
-pub(crate) async fn pull_and_accept(server: &Server, everybody: &Arc<[Person]>) -> (f64, f64) {
+async fn pull_and_accept(server: &Server, everybody: &Arc<[Person]>) -> (f64, f64) {
     let mut words = Words::new(4);
     let mut workers = Vec::new();
     for n in 0..CLIENTS {

@@ -7,7 +7,7 @@
 //! | Step     | What happens                                                                                  |
 //! |----------|-----------------------------------------------------------------------------------------------|
 //! | profile  | the personality becomes weighted terms, see `profile.rs`                                        |
-//! | gather   | the lists of the heaviest terms are added up, until so many postings were read                 |
+//! | gather   | the lists of the heaviest terms are added up, no more than so many postings in all              |
 //! | choose   | the jobs with the highest sums, the nearest in meaning, and the oldest of the others           |
 //! | look     | each of them at all terms and phrases, and where it is known at what it means, see `dense.rs`  |
 //! | order    | by the share of what was asked for, and by how long the job has waited                         |
@@ -19,12 +19,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 
 use super::dense::{Vector, Vectors, fused};
 use super::frequency::Frequencies;
 use super::profile::{Pair, Profile, Wanted};
 use super::reading::Reading;
+use super::sums::{Scratch, Sums};
 use super::words::{Place, Posting, Words, number};
 
 /// How fast a repeated word stops adding to the score.
@@ -34,8 +34,10 @@ const B: f64 = 0.75;
 /// What two neighbours add that stand together in the job too, of what both weigh.
 const PHRASE: f64 = 0.25;
 
-/// Postings that are read to gather, beyond those of the heaviest term.
+/// Postings that are read to gather, beyond those of the first term that is read.
 const MOST_GATHERED: usize = 20_000;
+/// Postings of the first of them, at most: a term that stands in more jobs tells none of them apart.
+const MOST_OF_ONE: usize = 200_000;
 /// Jobs that are looked at closely, at least.
 const CLOSE_LOOKS: usize = 100;
 /// Older jobs with something in common that are passed over in search of one without.
@@ -225,7 +227,8 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
-        chosen.extend(self.oldest_others(&sums, k, &skip));
+        let others = if sums.found.is_empty() { k.max(CLOSE_LOOKS) } else { k };
+        chosen.extend(self.oldest_others(&sums, others, &skip));
         self.scratch.put_back(sums);
         if let Some(meaning) = meaning {
             chosen.extend(self.nearest(meaning, now_micros, k.max(CLOSE_LOOKS), &skip));
@@ -264,14 +267,14 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         shares
     }
 
-    /// Adds up the lists of the heaviest terms, until enough postings were read.
+    /// Adds up the lists of the heaviest terms, as far as they are short enough for what may still be read.
     fn gather(&self, profile: &Profile) -> Sums {
         let mut sums = self.scratch.take(self.slots.len());
         let (drag, mut left) = (self.drag(), MOST_GATHERED);
-        for (place, wanted) in profile.wanted.iter().enumerate() {
+        for wanted in &profile.wanted {
             let list = self.words.list(wanted.term);
-            if place > 0 && list.len() > left {
-                break;
+            if list.len() > if sums.found.is_empty() { MOST_OF_ONE } else { left } {
+                continue;
             }
             left = left.saturating_sub(list.len());
             for posting in list {
@@ -459,38 +462,6 @@ impl Drag {
     fn part(self, posting: Posting) -> f64 {
         let count = f64::from(posting.count);
         count * (K1 + 1.0) / (count + self.of(posting.length))
-    }
-}
-
-/// The sum of what was gathered for each slot, 0 where nothing was; and the slots above 0.
-#[derive(Debug, Default)]
-struct Sums {
-    sums: Vec<f32>,
-    found: Vec<u32>,
-}
-
-impl Sums {
-    fn of(&self, slot: u32) -> f32 {
-        self.sums[slot as usize]
-    }
-}
-
-/// Sums that are all 0, for the next to use: to make them anew for a million slots costs more than to add up.
-#[derive(Debug, Default)]
-struct Scratch(Mutex<Vec<Sums>>);
-
-impl Scratch {
-    fn take(&self, slots: usize) -> Sums {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        sums.sums.resize(slots, 0.0);
-        sums
-    }
-
-    fn put_back(&self, mut sums: Sums) {
-        for slot in sums.found.drain(..) {
-            sums.sums[slot as usize] = 0.0;
-        }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sums);
     }
 }
 

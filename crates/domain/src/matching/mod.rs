@@ -11,6 +11,7 @@ mod index;
 mod profile;
 mod reading;
 mod search;
+mod sums;
 mod terms;
 mod words;
 

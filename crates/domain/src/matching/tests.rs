@@ -18,7 +18,7 @@ fn post<Id: Clone + Ord + std::hash::Hash>(index: &mut Index<Id>, id: Id, text: 
     index.insert(id, reading, queued_at);
 }
 
-fn ids(ranked: Vec<Ranked<&'static str>>) -> Vec<&'static str> {
+fn ids<Id>(ranked: Vec<Ranked<Id>>) -> Vec<Id> {
     ranked.into_iter().map(|ranked| ranked.id).collect()
 }
 
@@ -218,6 +218,17 @@ fn jobs_of_one_age_go_by_their_id() {
     }
     assert_eq!(ids(index.best(None, 0, 9, |_| false)), ["a", "b", "c"]);
     assert_eq!(ids(index.best(Some("counting"), 0, 2, |_| false)), ["a", "b"]);
+}
+
+#[test]
+fn a_word_of_nearly_every_job_tells_none_apart() {
+    let mut index = Index::new();
+    for n in 0..200_003_u32 {
+        index.insert(n, Reading::of(&text("Count", "", "")), i64::from(n));
+    }
+    post(&mut index, 300_000, &text("Count sheep", "", ""), 300_000);
+    assert_eq!(ids(index.best(Some("counting"), 0, 3, |id| *id == 1)), [0, 2, 3]);
+    assert_eq!(ids(index.best(Some("counting sheep"), 0, 2, |_| false)), [300_000, 0]);
 }
 
 #[test]
