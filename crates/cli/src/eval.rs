@@ -141,7 +141,6 @@ fn index(jobs: &[LabelledJob], meanings: Option<&Meanings>) -> Index<usize> {
     let mut index = Index::new();
     for (place, job) in jobs.iter().enumerate() {
         let reading = Reading::of(&Text { title: "", description: Some(&job.text), requirements: None });
-        index.learn(&reading);
         index.insert(place, reading, 0);
         if let Some(meaning) = meanings.and_then(|meanings| meanings.job(place)) {
             index.give(&place, meaning);

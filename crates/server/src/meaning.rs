@@ -102,7 +102,11 @@ impl Meanings {
             }
             tokio::select! {
                 changed = answers.changed() => changed.ok()?,
-                () = sleep_until(end) => return None,
+                () = sleep_until(end) => {
+                    // Whoever hangs keeps one pull waiting, not each.
+                    self.leave_alone();
+                    return None;
+                }
             }
         }
     }

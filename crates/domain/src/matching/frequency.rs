@@ -1,58 +1,25 @@
-//! How common a word is among jobs: counted over all that were seen, on top of a guess that is built in, so that the
+//! How common a word is among jobs: counted over those that are queued, on top of a guess that is built in, so that the
 //! first job of an exchange already ranks by what it is about.
+//!
+//! What is no longer queued does not count: every node counts the same, whenever it was started, and jobs that are
+//! posted and called off make no word common.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use super::terms::terms;
 
 /// As many jobs as the guess is worth.
 const GUESSED_JOBS: f64 = 40.0;
-/// Terms and jobs that are counted, at most; then all counts are halved, so that what was long ago weighs less and what
-/// was seen once is forgotten.
-const MOST_TERMS: usize = 1 << 17;
-const MOST_JOBS: u32 = 1 << 20;
 
-/// Of how many jobs each term was a part.
-#[derive(Debug, Default)]
-pub(super) struct Frequencies {
-    counts: HashMap<u64, u32>,
-    jobs: u32,
-}
-
-impl Frequencies {
-    /// Counts a job.
-    pub(super) fn learn<'t>(&mut self, terms: impl Iterator<Item = &'t str>) {
-        for term in terms {
-            *self.counts.entry(key(term)).or_default() += 1;
-        }
-        self.jobs += 1;
-        if self.jobs >= MOST_JOBS || self.counts.len() > MOST_TERMS {
-            self.jobs /= 2;
-            self.counts.retain(|_, count| {
-                *count /= 2;
-                *count > 0
-            });
-        }
-    }
-
-    /// How much a term tells: the product of two kinds of inverse document frequency.
-    pub(super) fn rarity(&self, term: &str) -> f64 {
-        let seen = self.counts.get(&key(term)).copied().unwrap_or_default();
-        let found = f64::from(seen) + GUESSED_JOBS * guess(term);
-        let jobs = f64::from(self.jobs) + GUESSED_JOBS;
-        let among_jobs = (1.0 + (jobs - found + 0.5) / (found + 0.5)).ln();
-        let in_general = (1.0 + (jobs + 1.0) / (found + 0.5)).ln();
-        among_jobs * in_general
-    }
-}
-
-/// The same term has the same key on every node.
-fn key(term: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    term.hash(&mut hasher);
-    hasher.finish()
+/// How much a term tells that stands in so many of all queued jobs: the product of two kinds of inverse document
+/// frequency.
+pub(super) fn rarity(term: &str, found: usize, jobs: usize) -> f64 {
+    let found = found as f64 + GUESSED_JOBS * guess(term);
+    let jobs = jobs as f64 + GUESSED_JOBS;
+    let among_jobs = (1.0 + (jobs - found + 0.5) / (found + 0.5)).ln();
+    let in_general = (1.0 + (jobs + 1.0) / (found + 0.5)).ln();
+    among_jobs * in_general
 }
 
 /// In what share of jobs a term is guessed to stand before any was seen.
@@ -91,35 +58,19 @@ const COMMON: [(f64, &str); 3] = [
 mod tests {
     use super::*;
 
-    fn learned(jobs: &[&[&str]]) -> Frequencies {
-        let mut frequencies = Frequencies::default();
-        jobs.iter().for_each(|terms| frequencies.learn(terms.iter().copied()));
-        frequencies
+    fn tells(word: &str) -> f64 {
+        rarity(&terms(word)[0], 0, 0)
     }
 
     #[test]
-    fn what_everybody_writes_tells_little_before_any_job_was_seen() {
-        let fresh = Frequencies::default();
-        let tells = |word| fresh.rarity(&terms(word)[0]);
+    fn what_everybody_writes_tells_little_before_there_is_any_job() {
         assert!(tells("tax") == tells("c++") && tells("tax") > 2.0 * tells("translates"));
         assert!(tells("translates") > tells("report") && tells("report") > tells("writing"));
         assert!(tells("writing") > 0.0);
     }
 
     #[test]
-    fn jobs_that_were_seen_outweigh_the_guess() {
-        let jobs = vec![&["tax", "x"][..]; 500];
-        let frequencies = learned(&jobs);
-        assert!(frequencies.rarity("tax") < frequencies.rarity("write"));
-    }
-
-    #[test]
-    fn what_was_seen_once_is_forgotten_when_there_is_too_much() {
-        let mut frequencies = learned(&[&["often"], &["often"], &["often"], &["often"]]);
-        for n in 0..MOST_TERMS {
-            frequencies.learn(std::iter::once(&*format!("x{n}")));
-        }
-        assert!(frequencies.counts.len() < 10, "{}", frequencies.counts.len());
-        assert_eq!(frequencies.counts[&key("often")], 2);
+    fn jobs_that_are_there_outweigh_the_guess() {
+        assert!(rarity("tax", 500, 500) < rarity("write", 0, 500));
     }
 }

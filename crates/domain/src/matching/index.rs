@@ -21,7 +21,6 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::Hash;
 
 use super::dense::{Vector, Vectors, fused};
-use super::frequency::Frequencies;
 use super::profile::{Pair, Profile, Wanted};
 use super::reading::Reading;
 use super::sums::{Scratch, Sums};
@@ -47,6 +46,9 @@ const MOST_PASSED: usize = 10_000;
 pub(super) const COMPARED: usize = 20_000;
 /// For how long a job waits until that alone is worth a perfect fit, in microseconds: a day.
 const FULL_WAIT: f64 = 86_400e6;
+/// What waiting adds after that, for each time that the wait is 2.7 times as long: among jobs that all have waited for
+/// long, it is the fit that decides.
+const LONG_WAIT: f64 = 0.25;
 
 /// A job and how well it suits.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +61,7 @@ pub struct Ranked<Id> {
     pub dense: Option<f64>,
     /// What comes of both, from 0 to 1; without a model, what comes of the words.
     pub relevance: f64,
-    /// The bonus for waiting: 1 for each day.
+    /// The bonus for waiting: 1 after a day, and ever more, slowly.
     pub waiting: f64,
 }
 
@@ -92,7 +94,6 @@ pub struct Index<Id> {
     by_age: BTreeMap<(i64, Id), u32>,
     words: Words,
     vectors: Vectors,
-    frequencies: Frequencies,
     /// The weighted length of all jobs together.
     total_length: u64,
     scratch: Scratch,
@@ -119,7 +120,6 @@ impl<Id> Default for Index<Id> {
             by_age: BTreeMap::new(),
             words: Words::default(),
             vectors: Vectors::default(),
-            frequencies: Frequencies::default(),
             total_length: 0,
             scratch: Scratch::default(),
         }
@@ -130,11 +130,6 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     /// An index without jobs.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Learns from a job which words are common: once for each job, whether it is queued or not.
-    pub fn learn(&mut self, reading: &Reading) {
-        self.frequencies.learn(reading.terms());
     }
 
     /// Takes a queued job in; one that is there already is replaced.
@@ -224,7 +219,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         k: usize,
         skip: impl Fn(&Id) -> bool,
     ) -> Vec<Ranked<Id>> {
-        let profile = Profile::new(personality.unwrap_or_default(), &self.words, &self.frequencies);
+        let profile = Profile::new(personality.unwrap_or_default(), &self.words, self.len());
         let sums = self.gather(&profile);
         let mut chosen = self.choose(&sums, now_micros, k.max(CLOSE_LOOKS), &skip);
         let others = if sums.found.is_empty() { k.max(CLOSE_LOOKS) } else { k };
@@ -257,7 +252,7 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     /// What a job has in common with a personality, the most first; nothing if it is not queued here.
     pub fn shares(&self, personality: &str, id: &Id) -> Vec<Share> {
         let Some(slot) = self.by_id.get(id) else { return Vec::new() };
-        let profile = Profile::new(personality, &self.words, &self.frequencies);
+        let profile = Profile::new(personality, &self.words, self.len());
         let mut shares = Vec::new();
         self.sum(*slot, &profile, |wanted, part| {
             let (term, said) = (self.words.text(wanted.term).to_owned(), profile.said(wanted).to_owned());
@@ -471,5 +466,6 @@ fn share(sum: f64) -> f64 {
 }
 
 fn waiting(queued_at_micros: i64, now_micros: i64) -> f64 {
-    now_micros.saturating_sub(queued_at_micros).max(0) as f64 / FULL_WAIT
+    let days = now_micros.saturating_sub(queued_at_micros).max(0) as f64 / FULL_WAIT;
+    if days <= 1.0 { days } else { 1.0 + LONG_WAIT * days.ln() }
 }

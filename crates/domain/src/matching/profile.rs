@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::frequency::Frequencies;
+use super::frequency::rarity;
 use super::terms::clauses;
 use super::words::{Place, Words};
 
@@ -22,6 +22,9 @@ const RELATIVE: f64 = 0.5;
 /// How much of two words must be alike, at the start, in proportion to both.
 const LEAST_ALIKE: f64 = 0.6;
 const MOST_RELATIVES: usize = 8;
+/// Words of the jobs that a personality's are compared with, in all: somebody may have filled the jobs with words that
+/// begin alike.
+const MOST_COMPARED: usize = 10_000;
 
 /// A personality as one index reads it.
 #[derive(Debug)]
@@ -66,10 +69,13 @@ struct Weight {
 
 impl Profile {
     /// Reads a personality among the words of the queued jobs, weighed by how common they are.
-    pub(super) fn new(personality: &str, words: &Words, frequencies: &Frequencies) -> Self {
+    pub(super) fn new(personality: &str, words: &Words, jobs: usize) -> Self {
         let (counts, neighbours) = read(personality);
-        let own: Vec<f64> =
-            counts.iter().map(|(term, count)| count.powf(REPETITION) * frequencies.rarity(term)).collect();
+        let weigh = |(term, count): (&String, &f64)| {
+            let found = words.number(term).map_or(0, |number| words.list(number).len());
+            count.powf(REPETITION) * rarity(term, found, jobs)
+        };
+        let own: Vec<f64> = counts.iter().map(weigh).collect();
         let length = length(own.iter().copied());
         let own: Vec<f64> = own.into_iter().map(|weight| weight / length).collect();
         let own_terms = counts.into_keys().collect::<Vec<_>>();
@@ -78,8 +84,9 @@ impl Profile {
         for (said, (weight, number)) in own.iter().zip(&numbers).enumerate() {
             all.extend(number.map(|number| (number, Weight { sum: *weight, most: *weight, said })));
         }
+        let mut left = MOST_COMPARED;
         for (said, (term, own)) in own_terms.iter().zip(&own).enumerate() {
-            for (relative, alike) in relatives(term, words) {
+            for (relative, alike) in relatives(term, words, &mut left) {
                 let more = RELATIVE * alike * own;
                 let weight = all.entry(relative).or_insert(Weight { sum: 0.0, most: 0.0, said });
                 weight.sum += more;
@@ -154,10 +161,15 @@ fn length(weights: impl Iterator<Item = f64>) -> f64 {
     if length > 0.0 { length } else { 1.0 }
 }
 
-/// The words of the jobs that are most like this one, and how much they are.
-fn relatives(term: &str, words: &Words) -> Vec<(u32, f64)> {
+/// The words of the jobs that are most like this one, and how much they are; none where there are too many.
+fn relatives(term: &str, words: &Words, left: &mut usize) -> Vec<(u32, f64)> {
     let letters = term.chars().count();
-    let relatives = words.beginning_like(term).filter_map(|(number, other)| {
+    let alike = words.beginning_like(term);
+    if alike.len() > *left {
+        return Vec::new();
+    }
+    *left -= alike.len();
+    let relatives = alike.filter_map(|(number, other)| {
         let same = term.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
         let alike = 2.0 * same as f64 / (letters + other.chars().count()) as f64;
         (alike >= LEAST_ALIKE && other != term).then_some((number, alike))

@@ -1,13 +1,13 @@
 //! Jobs that have all of some words, whoever is looking: the board's question, where [`Index::best`] is an agent's.
 //!
-//! Words are those that matching reads, so *Sorting* finds *sorted*, and what says nothing is left out of the question
-//! too: one that says nothing at all is met by every job.
+//! Words are those that matching reads, so *Sorting* finds *sorted*, and words that say nothing are left out of the
+//! question too: one of nothing but those is met by every job, and one that no job could meet, by none.
 
 use std::hash::Hash;
 
 use super::index::Index;
 use super::reading::Reading;
-use super::terms::terms;
+use super::terms::{can_be_looked_for, terms};
 
 /// Words that are looked for: a job has to have all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Search {
     /// Sorted, each once.
     terms: Vec<String>,
     marks: Box<[u64]>,
+    /// No job can have it: signs alone, or a word that is none.
+    is_hopeless: bool,
 }
 
 /// The terms of a job as numbers, which are so few bytes that those of jobs that have left can be kept for a while.
@@ -28,17 +30,18 @@ impl Search {
         terms.sort_unstable();
         terms.dedup();
         let marks = sorted(terms.iter().map(String::as_str));
-        Self { terms, marks }
+        let is_hopeless = !text.trim().is_empty() && !can_be_looked_for(text);
+        Self { terms, marks, is_hopeless }
     }
 
     /// Whether nothing is looked for, and every job has it.
     pub fn is_empty(&self) -> bool {
-        self.terms.is_empty()
+        self.terms.is_empty() && !self.is_hopeless
     }
 
     /// Whether a job with these terms has all the words.
     pub fn finds(&self, marks: &Marks) -> bool {
-        self.marks.iter().all(|mark| marks.0.binary_search(mark).is_ok())
+        !self.is_hopeless && self.marks.iter().all(|mark| marks.0.binary_search(mark).is_ok())
     }
 }
 
@@ -78,7 +81,8 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
     /// Looks for words among the queued jobs.
     pub fn finder(&self, search: &Search) -> Finder<'_, Id> {
         let words = self.words();
-        let numbers: Option<Vec<u32>> = search.terms.iter().map(|term| words.number(term)).collect();
+        let numbers = search.terms.iter().map(|term| words.number(term));
+        let numbers: Option<Vec<u32>> = if search.is_hopeless { None } else { numbers.collect() };
         let words = numbers.map(|mut numbers| {
             numbers.sort_by_key(|number| words.list(*number).len());
             numbers

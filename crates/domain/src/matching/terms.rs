@@ -19,6 +19,12 @@ pub fn terms(text: &str) -> Vec<String> {
     clauses(text).into_iter().flat_map(|clause| clause.terms).collect()
 }
 
+/// Whether jobs can be searched for a text: it has words, and none that is too long to be read.
+pub(super) fn can_be_looked_for(text: &str) -> bool {
+    let mut lengths = text.unicode_words().map(str::len).peekable();
+    lengths.peek().is_some() && lengths.all(|length| length <= LONGEST_TERM_BYTES)
+}
+
 /// What stands together in a text, between two marks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Clause {
@@ -80,13 +86,47 @@ pub fn spellings(text: &str) -> HashMap<String, &str> {
 
 /// The words that say something, and the term of each.
 fn spoken<'t>(text: &'t str, stemmer: &Stemmer) -> impl Iterator<Item = (&'t str, String)> {
-    text.split_whitespace().flat_map(move |chunk| match technical_name(chunk, stemmer) {
-        Some(name) => vec![(named(chunk), name)],
-        None => {
-            let words = chunk.unicode_words().flat_map(parts);
-            words.filter_map(|word| Some((word, term(word, stemmer)?))).collect()
+    text.split_whitespace().flat_map(move |chunk| {
+        if let Some(name) = technical_name(chunk, stemmer) {
+            return vec![(named(chunk), name)];
         }
+        // The letters in an address are no languages.
+        let least = if chunk.contains("://") { 2 } else { 1 };
+        let mut spoken = Vec::new();
+        for piece in pieces(chunk) {
+            if let Some(name) = technical_name(piece, stemmer) {
+                spoken.push((named(piece), name));
+            } else {
+                let words = piece.unicode_words().flat_map(parts).filter(|word| word.len() >= least);
+                spoken.extend(words.filter_map(|word| Some((word, term(word, stemmer)?))));
+            }
+        }
+        spoken
     })
+}
+
+/// A run of characters without blanks, cut where a technical name may begin or end in it: at a slash, where the script
+/// changes (`使用node.js开发`), and behind `++` and `#` (`C++17`).
+fn pieces(chunk: &str) -> Vec<&str> {
+    let is_address = chunk.contains("://");
+    let (mut pieces, mut from, mut before) = (Vec::new(), 0, None);
+    for (at, c) in chunk.char_indices() {
+        let ends_name = before.is_some_and(|before| matches!(before, '+' | '#')) && !matches!(c, '+' | '#');
+        let changes =
+            before.is_some_and(|before: char| before.is_ascii() != c.is_ascii() && (is_cjk(before) || is_cjk(c)));
+        if (c == '/' && !is_address) || ends_name || changes {
+            pieces.push(&chunk[from..at]);
+            from = at;
+        }
+        before = Some(c);
+    }
+    pieces.push(&chunk[from..]);
+    pieces
+}
+
+/// Scripts that are written without blanks.
+const fn is_cjk(c: char) -> bool {
+    c as u32 >= 0x2E80
 }
 
 /// A dot without a blank behind it does not make one word of two; in a number it does.
@@ -273,6 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn names_are_found_in_what_is_written_without_blanks() {
+        for (text, expected) in [
+            ("C++/Python", &["c++", "python"][..]),
+            ("C/C++", &["c", "c++"]),
+            ("C++17", &["c++", "17"]),
+            ("C++-Entwickler", &["c++", "entwickl"]),
+            ("精通C++和Python", &["精", "通", "c++", "和", "python"]),
+            ("使用node.js开发", &["使", "用", "node.js", "开", "发"]),
+            ("js/ts", &["javascript", "typescript"]),
+            ("https://x.io/a?b=c", &["https", "io"]),
+        ] {
+            let found: Vec<String> = terms(text);
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_terms_spelling_is_the_first_in_the_text() {
         let spellings = spellings("Translations of (Node.js) Übersetzung docs, translated.");
         for (term, word) in [("translat", "Translations"), ("node.js", "Node.js"), ("übersetzung", "Übersetzung")] {
@@ -291,7 +348,7 @@ mod tests {
         let cases = [
             ("count++ 3# .++ ++ # .", &["count", "3"][..]),
             (".gitignore .a-b .5", &["gitignor", "b", "5"]),
-            ("node.jsx 日本.js a/c.js", &["node", "react", "日", "本", "javascript", "javascript"]),
+            ("node.jsx 日本.js a/c.js", &["node", "react", "日", "本", "javascript", "c.js"]),
             ("abcdefghijklmnopqrst1.net", &["abcdefghijklmnopqrst1", "net"]),
         ];
         for (text, expected) in cases {

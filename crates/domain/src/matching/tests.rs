@@ -11,11 +11,8 @@ fn text<'a>(title: &'a str, description: &'a str, requirements: &'a str) -> Text
     Text { title, description: some(description), requirements: some(requirements) }
 }
 
-/// Learns from a job and takes it in.
 fn post<Id: Clone + Ord + std::hash::Hash>(index: &mut Index<Id>, id: Id, text: &Text<'_>, queued_at: i64) {
-    let reading = Reading::of(text);
-    index.learn(&reading);
-    index.insert(id, reading, queued_at);
+    index.insert(id, Reading::of(text), queued_at);
 }
 
 fn ids<Id>(ranked: Vec<Ranked<Id>>) -> Vec<Id> {
@@ -221,6 +218,46 @@ fn jobs_of_one_age_go_by_their_id() {
 }
 
 #[test]
+fn what_was_posted_and_called_off_changes_nothing() {
+    let mut index = board();
+    let asked = [Some("a poet who writes haikus"), Some("C++ expert"), Some("German translation")];
+    let ranked = |index: &Index<_>| asked.map(|personality| index.best(personality, 0, 9, |_| false));
+    let before = ranked(&index);
+    for _ in 0..500 {
+        post(&mut index, "poison", &text("haiku german c++ haiku", "rust sum", "translations"), 0);
+        index.remove(&"poison");
+    }
+    assert_eq!(ranked(&index), before);
+}
+
+#[test]
+fn words_that_all_begin_alike_cost_no_more_than_others() {
+    let letters =
+        |number: usize| -> String { number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect() };
+    let alike = |from: usize| (from..from + 150).map(|n| format!("musi{}x ", letters(n))).collect::<String>();
+    let mut index = Index::new();
+    post(&mut index, 0, &text("Music of an island", "", ""), 0);
+    let fits = |index: &Index<usize>| index.best(Some("I am a musician"), 0, 1, |_| false)[0].lexical > 0.0;
+    assert!(fits(&index));
+    for n in 1..70 {
+        post(&mut index, n, &text(&alike(n * 150), "", ""), 1);
+    }
+    assert!(!fits(&index), "there are so many that none is taken for a relative");
+}
+
+#[test]
+fn among_jobs_that_all_waited_for_long_the_fit_decides() {
+    const DAY: i64 = 86_400_000_000;
+    let mut index = Index::new();
+    for days in 0..10 {
+        post(&mut index, "other", &text("Water the plants", "", ""), 0);
+        post(&mut index, "fits", &text("Translate a letter", "", ""), days * DAY);
+        let first = ids(index.best(Some("A translator of letters"), 12 * DAY, 1, |_| false))[0];
+        assert_eq!(first, "fits", "it waited for {} days, and the other one for 12", 12 - days);
+    }
+}
+
+#[test]
 fn a_word_of_nearly_every_job_tells_none_apart() {
     let mut index = Index::new();
     for n in 0..200_003_u32 {
@@ -299,7 +336,6 @@ fn lists_shrink_when_a_crowd_has_left() {
 /// The score by the book, over plain lists, sorted whole.
 fn naive(
     jobs: &BTreeMap<u8, (Vec<u8>, i64)>,
-    seen: &[Vec<u8>],
     personality: &[u8],
     now: i64,
     k: usize,
@@ -309,10 +345,10 @@ fn naive(
         words.windows(2).map(|two| (two[0], two[1])).filter(|(one, other)| one != other).collect()
     };
     let times = |words: &[u8], word| words.iter().filter(|other| **other == word).count() as f64;
-    let n = seen.len() as f64 + 40.0;
+    let n = jobs.len() as f64 + 40.0;
     let mut weights = BTreeMap::new();
     for word in personality {
-        let df = seen.iter().filter(|words| words.contains(word)).count() as f64;
+        let df = jobs.values().filter(|(words, _)| words.contains(word)).count() as f64;
         let rarity = (1.0 + (n - df + 0.5) / (df + 0.5)).ln() * (1.0 + (n + 1.0) / (df + 0.5)).ln();
         if jobs.values().any(|(words, _)| words.contains(word)) {
             weights.insert(*word, (1.5 * times(personality, *word)).powf(0.75) * rarity);
@@ -331,7 +367,8 @@ fn naive(
         let together = neighbours(personality).intersection(&neighbours(words)).copied().collect::<Vec<_>>();
         let phrases: f64 = together.iter().map(|(one, other)| weights[one] + weights[other]).sum();
         let sum = if words.is_empty() { 0.0 } else { terms + 0.25 * phrases * 2.0 / (1.0 + drag) };
-        sum / (1.0 + sum) + (now - at).max(0) as f64 / 86_400e6
+        let days = (now - at).max(0) as f64 / 86_400e6;
+        sum / (1.0 + sum) + if days <= 1.0 { days } else { 1.0 + 0.25 * days.ln() }
     };
     let mut all: Vec<(u8, f64, i64)> = jobs.iter().map(|(id, (words, at))| (*id, score(words, *at), *at)).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.2.cmp(&b.2)).then(a.0.cmp(&b.0)));
@@ -348,15 +385,14 @@ proptest! {
     fn the_best_are_those_of_a_full_sort(
         steps in prop::collection::vec((0_u8..12, prop::option::weighted(0.7, prop::collection::vec(0_u8..10, 0..6)), 0_i64..4), 0..60),
         personality in prop::collection::vec(0_u8..10, 0..5),
-        now in prop_oneof![Just(0_i64), Just(40_000_000_000)],
+        now in prop_oneof![Just(0_i64), Just(40_000_000_000), Just(400_000_000_000)],
         k in 0_usize..15,
         skip in prop::collection::btree_set(0_u8..12, 0..4),
     ) {
-        let (mut index, mut jobs, mut seen) = (Index::new(), BTreeMap::new(), Vec::new());
+        let (mut index, mut jobs) = (Index::new(), BTreeMap::new());
         for (id, put, at) in steps {
             if let Some(put) = put {
                 post(&mut index, id, &text(&words(&put), "", ""), at);
-                seen.push(put.clone());
                 jobs.insert(id, (put, at));
             } else {
                 prop_assert_eq!(index.remove(&id), jobs.remove(&id).is_some());
@@ -364,7 +400,7 @@ proptest! {
             index.check();
         }
         let best = index.best(Some(&words(&personality)), now, k, |id| skip.contains(id));
-        let expected = naive(&jobs, &seen, &personality, now, k, &skip);
+        let expected = naive(&jobs, &personality, now, k, &skip);
         prop_assert_eq!(best.len(), expected.len());
         for (ranked, (_, score)) in best.iter().zip(&expected) {
             prop_assert!((ranked.score() - score).abs() < 1e-9, "{} is not {score}", ranked.score());
@@ -426,7 +462,9 @@ fn a_search_finds_the_jobs_that_have_all_its_words() {
         ("Node.js and the 数", &["scrape"]),
         ("sort nothing", &[]),
         ("the", &["scrape", "sort", "translate"]),
-        ("% ' \" \0 --", &["scrape", "sort", "translate"]),
+        ("  ", &["scrape", "sort", "translate"]),
+        ("% ' \" \0 --", &[]),
+        (&*format!("sort {}", "z".repeat(65)), &[]),
     ] {
         assert_eq!(found(&index, words), expected, "{words}");
     }

@@ -58,7 +58,7 @@ impl Words {
     }
 
     /// The terms that begin as this one does, itself among them, if it is a word of some letters.
-    pub(super) fn beginning_like(&self, term: &str) -> impl Iterator<Item = (u32, &str)> {
+    pub(super) fn beginning_like(&self, term: &str) -> impl ExactSizeIterator<Item = (u32, &str)> {
         let same = start(term).and_then(|start| self.by_start.get(&start)).map_or(&[][..], Vec::as_slice);
         same.iter().map(|term| (*term, self.text(*term)))
     }

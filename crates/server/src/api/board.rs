@@ -64,8 +64,8 @@ impl From<&Job> for BoardJob {
 #[into_params(parameter_in = Query)]
 pub struct BoardQuery {
     /// Only jobs that have all of these words in title, requirements or description, as matching reads them: the first
-    /// 200 words; upper case and English endings do not matter; words and signs that say nothing are left out, so that
-    /// a question of nothing else is as none. At most 200 characters.
+    /// 200 words; upper case and English endings do not matter; words that say nothing (*the*, *of*) are left out, so
+    /// that a question of nothing else is as none. Signs alone find nothing. At most 200 characters.
     q: Option<String>,
     /// Only jobs that pay at least so many cents, before the fee.
     min_price: Option<i64>,

@@ -45,10 +45,6 @@ impl Open {
         let Some(Entering { reading, marks, body }) = entering else { return self.leave(job, news) };
         if known.is_none() {
             news.add(Event::new(job.id, spot(job).cents, marks, Some(body)));
-            // What agents hand back again and again is no other job each time.
-            if job.offers.is_empty() {
-                self.index.learn(&reading);
-            }
         }
         self.enter(job, reading);
     }
