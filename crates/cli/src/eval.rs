@@ -125,11 +125,11 @@ async fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
         ]);
     }
     out.table(&table);
-    out.note(&format!(
-        "{} ranked for each of {}.",
-        format::count(jobs.len(), "job"),
-        format::count(relevant.iter().filter(|relevant| !relevant.is_empty()).count(), "persona")
-    ));
+    let asked = relevant.iter().filter(|relevant| !relevant.is_empty()).count();
+    out.note(&format!("{} ranked for each of {}.", format::count(jobs.len(), "job"), format::count(asked, "persona")));
+    if asked < personas.len() {
+        out.note(&format!("{} left out: no job is for them.", format::count(personas.len() - asked, "persona")));
+    }
     if let Some(meanings) = &meanings {
         out.note(&meanings.pace());
     }
@@ -151,10 +151,18 @@ fn index(jobs: &[LabelledJob], meanings: Option<&Meanings>) -> Index<usize> {
 
 /// For each persona, the places of its jobs.
 fn relevant(personas: &[Persona], jobs: &[LabelledJob]) -> Result<Vec<Relevant>, Failure> {
+    let bad = |problem: String| Err(Failure::failed("bad_data", problem));
+    if personas.is_empty() || jobs.is_empty() {
+        return bad("There must be a persona and a job at least.".to_owned());
+    }
+    // The jobs are in the order of their ids' hashes: those of one id stand together.
+    if let Some(two) = jobs.windows(2).find(|two| two[0].id == two[1].id) {
+        return bad(format!("Two jobs have the id {:?}.", two[0].id));
+    }
     let mut relevant: HashMap<&str, Relevant> = HashMap::new();
     for persona in personas {
         if relevant.insert(&persona.id, Relevant::default()).is_some() {
-            return Err(Failure::failed("bad_data", format!("Two personas have the id {:?}.", persona.id)));
+            return bad(format!("Two personas have the id {:?}.", persona.id));
         }
     }
     for (place, job) in jobs.iter().enumerate() {
