@@ -13,9 +13,13 @@ use crate::list;
 /// For how long it may be kept: no longer than nodes may differ.
 const FRESH: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
-/// One page as [`list::page_of`] has it; 304 when the client has the same already.
-pub(crate) fn page_of(asked: &HeaderMap, items: &[impl Serialize], next: Option<(&str, i64, String)>) -> Response {
-    let body = serde_json::to_vec(items).expect("our own bodies are JSON");
+/// An answer, and the next page as [`list::page_of`] has it; 304 when the client has the same already.
+pub(crate) fn answer(
+    asked: &HeaderMap,
+    body: &(impl Serialize + ?Sized),
+    next: Option<(&str, i64, String)>,
+) -> Response {
+    let body = serde_json::to_vec(body).expect("our own bodies are JSON");
     let mut response = Response::new(Body::empty());
     if let Some((path, limit, cursor)) = next {
         list::link_next(&mut response, path, limit, &cursor);

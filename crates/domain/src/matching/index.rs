@@ -285,22 +285,32 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
 
     /// The slots of those gathered that come first by what is known so far.
     fn choose(&self, sums: &Sums, now_micros: i64, count: usize, skip: &impl Fn(&Id) -> bool) -> Vec<u32> {
+        self.first(sums.found.iter().map(|slot| (*slot, share(sums.of(*slot).into()))), now_micros, count, skip)
+    }
+
+    /// The first of these slots by how well each suits, and by waiting.
+    fn first(
+        &self,
+        slots: impl Iterator<Item = (u32, f64)>,
+        now_micros: i64,
+        count: usize,
+        skip: &impl Fn(&Id) -> bool,
+    ) -> Vec<u32> {
         // The better, the smaller; the heap keeps the worst on top.
         let mut heap = BinaryHeap::new();
-        for slot in &sums.found {
-            let queued_at = self.queued_at[*slot as usize];
-            let score = share(sums.of(*slot).into()) + waiting(queued_at, now_micros);
+        for (slot, suits) in slots {
+            let queued_at = self.queued_at[slot as usize];
             // Scores are positive, and positive floats stand in the order of their bits.
-            let so_far = (Reverse(score.to_bits()), queued_at);
+            let so_far = (Reverse((suits + waiting(queued_at, now_micros)).to_bits()), queued_at);
             let full = heap.len() >= count;
             if full && heap.peek().is_some_and(|(worst, at, _, _)| so_far > (*worst, *at)) {
                 continue;
             }
-            let id = &self.job(*slot).id;
+            let id = &self.job(slot).id;
             if skip(id) {
                 continue;
             }
-            heap.push((so_far.0, so_far.1, id, *slot));
+            heap.push((so_far.0, so_far.1, id, slot));
             if full {
                 heap.pop();
             }
@@ -335,25 +345,8 @@ impl<Id: Clone + Ord + Eq + Hash> Index<Id> {
         }
         let (oldest, newest) = (self.by_age.values().take(COMPARED / 2), self.by_age.values().rev());
         let newest = newest.take(self.len().saturating_sub(COMPARED / 2).min(COMPARED / 2));
-        let mut heap = BinaryHeap::new();
-        for slot in oldest.chain(newest) {
-            let Some(nearness) = self.vectors.nearness(*slot, meaning) else { continue };
-            let queued_at = self.queued_at[*slot as usize];
-            let so_far = (Reverse((nearness + waiting(queued_at, now_micros)).to_bits()), queued_at);
-            let full = heap.len() >= count;
-            if full && heap.peek().is_some_and(|(worst, at, _, _)| so_far > (*worst, *at)) {
-                continue;
-            }
-            let id = &self.job(*slot).id;
-            if skip(id) {
-                continue;
-            }
-            heap.push((so_far.0, so_far.1, id, *slot));
-            if full {
-                heap.pop();
-            }
-        }
-        heap.into_iter().map(|(.., slot)| slot).collect()
+        let near = oldest.chain(newest).filter_map(|slot| Some((*slot, self.vectors.nearness(*slot, meaning)?)));
+        self.first(near, now_micros, count, skip)
     }
 
     /// The sum of a job over all terms and phrases; each term is told with its part.

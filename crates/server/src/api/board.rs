@@ -13,16 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::ErrorBody;
+use super::{ErrorBody, LONGEST_SEARCH, PUBLIC_LIMIT};
 use crate::input::{PageQuery, Query};
 use crate::market::{Sort, Spot, View};
 use crate::{App, Error, cached};
-
-/// How many jobs the board shows when nobody says.
-pub(super) const DEFAULT_LIMIT: i64 = 50;
-
-/// The most characters of what is looked for.
-const LONGEST_SEARCH: usize = 200;
 
 const PATH: &str = "/api/board";
 
@@ -104,7 +98,7 @@ pub async fn index(
     let view = view(q.as_deref(), min_price)?;
     let order = sort.as_deref().map(str::parse::<Sort>).transpose()?.unwrap_or_default();
     let after_spot = after.as_deref().map(|after| order.spot(after)).transpose()?;
-    let limit = PageQuery { limit, after: None }.limit()?.unwrap_or(DEFAULT_LIMIT);
+    let limit = PageQuery { limit, after: None }.limit()?.unwrap_or(PUBLIC_LIMIT);
     let page = app.market.page(&view, order, after_spot, limit.unsigned_abs() as usize).await;
     let bodies = app.shown.of(&page.spots, &app.store).await?;
     let mut asked = form_urlencoded::Serializer::new(String::new());
@@ -114,7 +108,7 @@ pub async fn index(
     let asked = asked.finish();
     let path = if asked.is_empty() { PATH.to_owned() } else { format!("{PATH}?{asked}") };
     let next = page.next.map(|spot| (path.as_str(), limit, order.cursor(spot)));
-    Ok(cached::page_of(&headers, &bodies.iter().map(|body| &**body).collect::<Vec<&RawValue>>(), next))
+    Ok(cached::answer(&headers, &bodies.iter().map(|body| &**body).collect::<Vec<&RawValue>>(), next))
 }
 
 /// Jobs as the board shows them, kept because none of it ever changes: whoever looks at the newest jobs, as most do,

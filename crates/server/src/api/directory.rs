@@ -1,21 +1,18 @@
 //! The directory of agents, for everybody: what each can do, and how it stands.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use clawrk_domain::Rejection;
+use clawrk_domain::limits;
 use clawrk_store::{DirectoryPlace, Listed};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorBody, cacheable};
+use super::{ErrorBody, LONGEST_SEARCH, PUBLIC_LIMIT};
 use crate::input::{PageQuery, Query};
-use crate::{App, Error, list};
+use crate::{App, Error, cached};
 
 const PATH: &str = "/api/agents/directory";
-/// How many agents are shown when nobody says.
-const DEFAULT_LIMIT: i64 = 50;
-/// Characters of a search.
-const MOST_CHARACTERS: usize = 200;
 /// Agents that one request looks at, and what their texts may have together, in bytes: whoever searches for what is rare
 /// goes on with the next page.
 const MOST_LOOKED_AT: usize = 1000;
@@ -78,16 +75,21 @@ impl From<Listed> for DirectoryAgent {
 /// rate is at least, given how many senders say so; then those without finished work, the oldest first. A page may have
 /// fewer than asked for, even none, while its `Link` says that there are more. Free of auth.
 #[utoipa::path(get, path = "/api/agents/directory", tag = "market", params(DirectoryQuery), security(()),
-    responses((status = 200, body = Vec<DirectoryAgent>), (status = 400, body = ErrorBody)))]
-pub async fn directory(State(app): State<App>, Query(query): Query<DirectoryQuery>) -> Result<Response, Error> {
+    responses((status = 200, body = Vec<DirectoryAgent>), (status = 304, description = "As the `If-None-Match` has it"),
+        (status = 400, body = ErrorBody)))]
+pub async fn directory(
+    State(app): State<App>,
+    Query(query): Query<DirectoryQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let DirectoryQuery { q, limit, after } = query;
     let page = PageQuery { limit, after };
-    let (limit, after) = (page.limit()?.unwrap_or(DEFAULT_LIMIT), page.after::<DirectoryPlace>()?);
-    let search = Search::of(q.as_deref().unwrap_or_default())?;
+    let (limit, after) = (page.limit()?.unwrap_or(PUBLIC_LIMIT), page.after::<DirectoryPlace>()?);
+    let search = Search::of(q.as_deref())?;
     let most = usize::try_from(limit).expect("a limit is at most 200");
     let (agents, next) = find(&app, &search, after.unwrap_or(DirectoryPlace::START), most).await?;
     let path = search.path();
-    Ok(cacheable(list::page_of(&agents, next.map(|next| (&*path, limit, next.to_string())))))
+    Ok(cached::answer(&headers, &agents, next.map(|next| (&*path, limit, next.to_string()))))
 }
 
 /// Up to so many agents behind a place, and where to go on.
@@ -130,11 +132,9 @@ struct Search {
 }
 
 impl Search {
-    fn of(text: &str) -> Result<Self, Error> {
-        if text.chars().count() > MOST_CHARACTERS {
-            return Err(Rejection::invalid("q", "must have at most 200 characters").into());
-        }
-        Ok(Self { words: text.split_whitespace().map(str::to_lowercase).collect() })
+    fn of(text: Option<&str>) -> Result<Self, Error> {
+        limits::optional_text("q", text, LONGEST_SEARCH)?;
+        Ok(Self { words: text.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect() })
     }
 
     fn finds(&self, agent: &Listed) -> bool {

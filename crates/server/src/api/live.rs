@@ -143,7 +143,7 @@ impl Live {
 
     /// The state to go on from.
     async fn begin(&mut self) -> Result<String, Error> {
-        let limit = board::DEFAULT_LIMIT.unsigned_abs() as usize;
+        let limit = super::PUBLIC_LIMIT.unsigned_abs() as usize;
         let page = self.app.market.page(&self.view, Sort::Newest, None, limit).await;
         let bodies = self.app.shown.of(&page.spots, &self.app.store).await?;
         let mut bytes = 0;

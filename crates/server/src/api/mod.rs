@@ -16,8 +16,6 @@ pub mod work;
 
 use std::str::FromStr;
 
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
 use clawrk_domain::Rejection;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,11 +27,10 @@ fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Rejection::NotFound(what).into())
 }
 
-/// An answer that is the same for everybody, and may be kept for a second by whatever stands between.
-fn cacheable(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
-    response
-}
+/// How many entries a public list has when nobody says.
+const PUBLIC_LIMIT: i64 = 50;
+/// The most characters of what is searched for.
+const LONGEST_SEARCH: usize = 200;
 
 /// `{"ok": true}`: done, and no more to say.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use clawrk_domain::tally::{Day, DayCounts, Measure, median};
 use clawrk_domain::{Status, limits};
 use clawrk_store::{Market, StoreError};
@@ -12,10 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorBody, cacheable};
+use super::ErrorBody;
 use crate::input::Query;
-use crate::reply::Reply;
-use crate::{App, Error};
+use crate::{App, Error, cached};
 
 /// Days that the series has when nobody says.
 const DEFAULT_DAYS: i64 = 30;
@@ -88,13 +88,18 @@ pub struct DayBody {
 
 /// The market's figures, at most a second or two behind. Free of auth.
 #[utoipa::path(get, path = "/api/board/stats", tag = "market", params(StatsQuery), security(()),
-    responses((status = 200, body = StatsBody), (status = 400, body = ErrorBody)))]
-pub async fn stats(State(app): State<App>, Query(query): Query<StatsQuery>) -> Result<Response, Error> {
+    responses((status = 200, body = StatsBody), (status = 304, description = "As the `If-None-Match` has it"),
+        (status = 400, body = ErrorBody)))]
+pub async fn stats(
+    State(app): State<App>,
+    Query(query): Query<StatsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let days = query.days.unwrap_or(DEFAULT_DAYS);
     limits::within("days", days, &(1..=MOST_DAYS)).map_err(Error::from)?;
     let today = Day::of(app.store.clock().now());
     let market = app.stats.market(&app, today).await?;
-    Ok(cacheable(Reply::ok(&StatsBody::of(&market, today, days)).into_response()))
+    Ok(cached::answer(&headers, &StatsBody::of(&market, today, days), None))
 }
 
 impl StatsBody {

@@ -157,7 +157,10 @@ async fn anybody_may_keep_the_figures_for_a_second() {
         let answer = app.anonymous().get(path).await;
         assert_eq!(answer.headers["cache-control"], "public, max-age=1", "{path}");
         assert!(answer.headers.contains_key("ratelimit-remaining"));
+        let tag = answer.headers["etag"].to_str().unwrap().to_owned();
         answer.expect(200);
+        let again = app.anonymous().send("GET", path, None, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status.as_u16(), again.bytes.len()), (304, 0), "{path}");
         app.anonymous().send("HEAD", path, None, &[]).await.expect(200);
     }
     assert!(keys_of(&stats(&app, "").await).starts_with("agents_active days jobs median_price_cents"));
