@@ -1,6 +1,6 @@
 //! What comes in with a request: bodies, idempotency keys, pages.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
@@ -53,36 +53,93 @@ impl<T: Take> FromRequest<App> for Input<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
-        let (bytes, room) = receive(body, T::LIMIT_BYTES, &app.limits, &app.large_bodies).await?;
-        let body = json::read(&bytes)?;
-        let once = once(&parts, &bytes)?;
+        let (bytes, mut room) = receive(body, T::LIMIT_BYTES, &app.limits, &app.large_bodies).await?;
+        let read = json::read(&bytes).and_then(|body| Ok((body, once(&parts, &bytes)?)));
+        room.give_back(bytes);
+        let (body, once) = read?;
         Ok(Self { body, once, room })
     }
 }
 
 /// The memory for bodies that are large, which all requests share: who finds none left waits for some.
+///
+/// Buffers are used again: an allocator keeps what was freed for a while, and a rush would have several times as much.
 #[derive(Debug)]
 pub(crate) struct LargeBodies {
     kibibytes: Arc<Semaphore>,
     all: u32,
+    spare: Spare,
 }
+
+/// Buffers that nobody uses now; together with those in use they are never larger than all of the memory.
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A body's place among the large ones, until it is dropped; a small one needs none.
 #[derive(Debug, Default)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room(Option<Place>);
+
+#[derive(Debug)]
+struct Place {
+    // Dropped last, when the buffer is among the spare ones.
+    _permit: OwnedSemaphorePermit,
+    spare: Spare,
+    buffer: Vec<u8>,
+}
 
 impl LargeBodies {
     pub(crate) fn new(bytes: usize) -> Self {
         let all = u32::try_from(bytes >> 10).unwrap_or(u32::MAX >> 4);
-        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
+        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all, spare: Spare::default() }
     }
 
     /// Room for a body of so many bytes, or for as many as there are at all.
     async fn room(&self, bytes: usize) -> Room {
         let wanted = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, self.all);
-        let permit = Arc::clone(&self.kibibytes).acquire_many_owned(wanted).await;
-        Room(Some(permit.expect("nobody closes it")))
+        let permit = Arc::clone(&self.kibibytes).acquire_many_owned(wanted).await.expect("nobody closes it");
+        Room(Some(Place { _permit: permit, buffer: self.buffer(bytes), spare: Arc::clone(&self.spare) }))
     }
+
+    /// A spare buffer that is large enough, or a new one.
+    fn buffer(&self, bytes: usize) -> Vec<u8> {
+        let mut spare = lock(&self.spare);
+        let fits = spare.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= bytes);
+        if let Some((at, _)) = fits.min_by_key(|(_, buffer)| buffer.capacity()) {
+            return spare.swap_remove(at);
+        }
+        let free = self.kibibytes.available_permits() << 10;
+        while spare.iter().map(Vec::capacity).sum::<usize>() > free {
+            spare.pop();
+        }
+        Vec::with_capacity(bytes)
+    }
+}
+
+impl Room {
+    /// The buffer for the body; only for one that has a place.
+    fn take(&mut self) -> Vec<u8> {
+        self.0.as_mut().map(|place| std::mem::take(&mut place.buffer)).unwrap_or_default()
+    }
+
+    /// What was read is no longer needed: somebody else may have the buffer when the place is free.
+    fn give_back(&mut self, buffer: Vec<u8>) {
+        if let Some(place) = &mut self.0 {
+            place.buffer = buffer;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() > 0 {
+            buffer.clear();
+            lock(&self.spare).push(buffer);
+        }
+    }
+}
+
+fn lock(spare: &Spare) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    spare.lock().expect("nothing panics while it is held")
 }
 
 /// Receives a body up to its limit, and its place among the large ones. Of one that is larger nothing is kept.
@@ -105,6 +162,7 @@ async fn receive(
         let Some(data) = frame.data_ref() else { continue };
         too_large |= bytes.len() + data.len() > limit;
         if too_large {
+            room.give_back(bytes);
             (bytes, room) = (Vec::new(), Room::default());
             drained += data.len();
             if drained > limit + DRAIN_BYTES {
@@ -114,7 +172,8 @@ async fn receive(
         }
         if room.0.is_none() && bytes.len() + data.len() > SMALL_BYTES {
             room = timeout(times.room, large_bodies.room(most)).await.map_err(|_| Error::too_busy())?;
-            bytes.reserve_exact(most - bytes.len());
+            let small = std::mem::replace(&mut bytes, room.take());
+            bytes.extend_from_slice(&small);
         }
         bytes.extend_from_slice(data);
     }
