@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Attempt, Status, Submission, Verification, Worker};
-use crate::{Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, User, UserId};
+use crate::job::{Attempt, Status, Submission, Worker};
+use crate::{Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, User, UserId, Verification};
 
 /// What follows from a command that was not refused; all of it or nothing is written.
 #[derive(Debug, Clone)]

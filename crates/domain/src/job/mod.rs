@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, Cents, JobId, Task, TaskKind, Timestamp, UserId};
+use crate::{AgentId, Cents, JobId, Task, TaskKind, Timestamp, UserId, Verification};
 
 /// What a sender wants done; never changes once posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,39 +203,6 @@ pub struct Finished {
     pub submission: Option<Submission>,
     /// What was found about it, if it was judged.
     pub verification: Option<Verification>,
-}
-
-/// Whether a submission is what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It is; the worker is paid.
-    Pass,
-    /// It is not.
-    Fail,
-}
-
-/// A verdict and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Why, for people.
-    pub reasoning: String,
-    /// Who or what decided: `sender`, or `review_window` when the window closed.
-    pub verifier: String,
-    /// When.
-    pub verified_at: Timestamp,
-}
-
-impl Verification {
-    /// Who decides when nobody does: the review window closed.
-    pub(crate) const SILENCE: &'static str = "review_window";
-
-    /// Whether it passed because nobody looked at it in time.
-    pub fn is_silence(&self) -> bool {
-        self.verifier == Self::SILENCE
-    }
 }
 
 /// An agent was presented a job: a fact that outlives the hold.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::step::Step;
-use super::{Attempt, Finished, Job, Sight, State, Submission, Verdict, Verification, Worker};
+use super::{Attempt, Finished, Job, Sight, State, Submission, Worker};
 use crate::action::{Posting, Review};
 use crate::change::{Mover, Outcome};
 use crate::policy::COOL_DOWN_SECONDS;
 use crate::{
     Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, Policy, Reason, Rejection, Task, TaskKind, Timestamp,
-    UserId, fee,
+    UserId, Verdict, Verification, fee,
 };
 
 /// What every move is given besides the job.
@@ -182,8 +182,14 @@ impl Job {
             return Err(Rejection::AttemptOver(self.attempt_count));
         }
         let reasoning = review.reason.clone().unwrap_or_else(|| "The sender accepted the work.".to_owned());
-        let verification =
-            Verification { verdict: review.verdict, reasoning, verifier: "sender".to_owned(), verified_at: at.now };
+        let verification = Verification {
+            verdict: review.verdict,
+            reasoning,
+            criteria: Vec::new(),
+            checks: Vec::new(),
+            verifier: "sender".to_owned(),
+            verified_at: at.now,
+        };
         Ok(self.judged(verification, Mover::Sender, at))
     }
 
@@ -192,6 +198,8 @@ impl Job {
         let verification = Verification {
             verdict: Verdict::Pass,
             reasoning: "The review window closed without a review.".to_owned(),
+            criteria: Vec::new(),
+            checks: Vec::new(),
             verifier: Verification::SILENCE.to_owned(),
             verified_at: at.now,
         };

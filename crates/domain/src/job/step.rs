@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, Job, Offer, State, Submission, Verification, Worker};
+use super::{Attempt, Job, Offer, State, Submission, Worker};
 use crate::change::{AttemptRecord, Moved, Mover, Outcome};
-use crate::{Account, Answer, Cents, Change, Event, EventKind, Ids, Reason, Task, Timestamp, Transfer, Write};
+use crate::{
+    Account, Answer, Cents, Change, Event, EventKind, Ids, Reason, Task, Timestamp, Transfer, Verification, Write,
+};
 
 /// A job on its way from one state to the next.
 pub(super) struct Step {
