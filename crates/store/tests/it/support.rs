@@ -17,7 +17,7 @@ use crate::throwaway::{Throwaway, connect, server};
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
 /// Every table of both schemas, in the order of a dump.
-pub(crate) const TABLES: [&str; 18] = [
+pub(crate) const TABLES: [&str; 22] = [
     "users",
     "wallets",
     "agents",
@@ -36,6 +36,10 @@ pub(crate) const TABLES: [&str; 18] = [
     "standings",
     "voices",
     "paces",
+    "logs",
+    "uploads",
+    "upload_uses",
+    "budgets",
 ];
 
 /// A store on a database of its own.
