@@ -407,6 +407,7 @@ pub fn structurer(data: &[u8]) {
         return;
     }
     let posting = Posting {
+        checks: Vec::new(),
         prompt: prompt.to_owned(),
         title: made.title,
         description: made.description,

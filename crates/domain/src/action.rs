@@ -2,7 +2,8 @@
 
 use crate::key::NewKey;
 use crate::limits;
-use crate::{AgentId, Cents, JobId, KeyId, Lease, Rejection, Timestamp, UserId, Verdict};
+use crate::verification::{Found, LogLine};
+use crate::{AgentId, Cents, Check, JobId, KeyId, Lease, Rejection, Timestamp, UserId, Verdict};
 
 /// Someone asks for something. A rejected command writes nothing.
 #[derive(Debug, Clone)]
@@ -106,6 +107,15 @@ pub enum Action {
     },
     /// A task is due.
     Run(Lease),
+    /// A verifier has looked at a submission.
+    Report {
+        /// The task that it looked for.
+        lease: Lease,
+        /// What it found.
+        found: Found,
+        /// What is not in the log yet.
+        log: Vec<LogLine>,
+    },
 }
 
 /// A user to be created.
@@ -145,8 +155,10 @@ pub struct Posting {
     pub description: Option<String>,
     /// The skills needed.
     pub requirements: Option<String>,
-    /// What the submission is judged by.
+    /// What a judge holds the submission against.
     pub criteria: Vec<String>,
+    /// What a machine holds it against.
+    pub checks: Vec<Check>,
     /// The environment variables, encrypted.
     pub sealed_env: Option<Vec<u8>>,
     /// What the sender pays.
@@ -231,7 +243,7 @@ impl Action {
             | Self::Submit { job, .. }
             | Self::Fail { job, .. }
             | Self::Review { job, .. } => Some(*job),
-            Self::Run(lease) => Some(lease.task.job),
+            Self::Run(lease) | Self::Report { lease, .. } => Some(lease.task.job),
             _ => None,
         }
     }

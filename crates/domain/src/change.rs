@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Attempt, Status, Submission, Worker};
+use crate::verification::{LogLine, Stage};
 use crate::{Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, User, UserId, Verification};
 
 /// What follows from a command that was not refused; all of it or nothing is written.
@@ -93,6 +94,8 @@ pub enum Write {
     Schedule(Task),
     /// It is no longer to be done.
     Unschedule(Task),
+    /// The log of an attempt's verification goes on.
+    Log(JobId, u32, Vec<LogLine>),
 }
 
 /// How an attempt ended.
@@ -123,6 +126,8 @@ pub struct AttemptRecord {
     pub attempt: Attempt,
     /// What it handed in.
     pub submission: Option<Submission>,
+    /// Where that is on its way to a verdict, while it is.
+    pub stage: Option<Stage>,
     /// What was found about it.
     pub verification: Option<Verification>,
     /// How it ended; none while it is the current one.
@@ -167,6 +172,8 @@ pub enum EventKind {
     GaveUp,
     /// The deadline passed.
     DeadlinePassed,
+    /// No machine could say whether the submission passes: its sender decides.
+    ReviewNeeded,
     /// The submission did not pass.
     VerificationFailed,
     /// The submission passed.

@@ -83,7 +83,11 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
         Action::Submit { output_text, .. } => named(facts.job)?.submit(user, output_text.as_deref(), &at),
         Action::Fail { reason, .. } => named(facts.job)?.fail(user, reason.as_deref(), &mut at),
         Action::Review { review, .. } => named(facts.job)?.review(user, review, &mut at),
-        Action::CreateUser(_) | Action::Grant { .. } | Action::TouchKeys(_) | Action::Run(_) => {
+        Action::CreateUser(_)
+        | Action::Grant { .. }
+        | Action::TouchKeys(_)
+        | Action::Run(_)
+        | Action::Report { .. } => {
             unreachable!("users cannot ask for this: no route leads here")
         }
     }
@@ -102,8 +106,9 @@ fn as_operator(action: &Action, facts: &Facts, now: Timestamp, ids: &mut Ids) ->
 
 fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Change, Rejection> {
     match action {
-        Action::Run(_) if !facts.lease_is_current => Err(Rejection::LeaseLost),
+        Action::Run(_) | Action::Report { .. } if !facts.lease_is_current => Err(Rejection::LeaseLost),
         Action::Run(lease) => Ok(named(facts.job)?.run(lease.task, &mut at)),
+        Action::Report { lease, found, log } => named(facts.job)?.report(lease.task, found, log, &mut at),
         Action::TouchKeys(used) => {
             // In one order, so that two nodes that noted the same keys do not wait for each other.
             let mut used = used.clone();

@@ -15,6 +15,8 @@ pub struct Policy {
     pub fee_flat: Cents,
     /// How long the sender may review a submission before it passes by itself, in seconds.
     pub review_window_seconds: i64,
+    /// Whether there is somebody to judge criteria by: a model.
+    pub has_judge: bool,
 }
 
 /// After a hold ran out, the agent is not offered the job again for this long, in seconds.
@@ -28,6 +30,7 @@ impl Default for Policy {
             fee_bps: 2_000,
             fee_flat: Cents(50),
             review_window_seconds: 72 * 3600,
+            has_judge: false,
         }
     }
 }

@@ -44,6 +44,9 @@ pub enum Rejection {
     /// The deadline has passed.
     #[error("The deadline for this job has passed")]
     DeadlinePassed,
+    /// A machine is at it.
+    #[error("This submission is being verified: a review is for what no machine could decide")]
+    BeingVerified,
     /// Nobody reviewed in time: the submission passes by itself.
     #[error("The review window is over: this submission passes by itself")]
     ReviewOver,
@@ -120,6 +123,7 @@ impl Rejection {
             Self::WrongState { .. } => ("wrong_state", Sort::Bad),
             Self::HoldExpired => ("hold_expired", Sort::Bad),
             Self::DeadlinePassed => ("deadline_passed", Sort::Bad),
+            Self::BeingVerified => ("being_verified", Sort::Bad),
             Self::ReviewOver => ("review_over", Sort::Bad),
             Self::AttemptOver(_) => ("attempt_over", Sort::Bad),
             Self::HoldsAnother => ("holds_another", Sort::Bad),

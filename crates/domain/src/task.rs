@@ -1,5 +1,6 @@
 //! Tasks: what the exchange itself has to do at a time.
 
+use crate::verification::Looks;
 use crate::{JobId, Timestamp};
 
 /// What kind of thing is to be done.
@@ -11,11 +12,20 @@ pub enum TaskKind {
     ExpireDeadline,
     /// Pass a submission whose review window is over.
     CloseReview,
+    /// Look at a submission.
+    Verify(Looks),
 }
 
 impl TaskKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::ExpireHold, Self::ExpireDeadline, Self::CloseReview];
+    pub const ALL: [Self; 6] = [
+        Self::ExpireHold,
+        Self::ExpireDeadline,
+        Self::CloseReview,
+        Self::Verify(Looks::Checks),
+        Self::Verify(Looks::Commands),
+        Self::Verify(Looks::Criteria),
+    ];
 
     /// The kind's name, as stored.
     pub const fn as_str(self) -> &'static str {
@@ -23,6 +33,9 @@ impl TaskKind {
             Self::ExpireHold => "expire_hold",
             Self::ExpireDeadline => "expire_deadline",
             Self::CloseReview => "close_review",
+            Self::Verify(Looks::Checks) => "verify_checks",
+            Self::Verify(Looks::Commands) => "verify_commands",
+            Self::Verify(Looks::Criteria) => "verify_criteria",
         }
     }
 

@@ -19,6 +19,7 @@ use crate::outside::structurer::Structurer;
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
+use crate::verify::Verifiers;
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
 #[derive(Clone)]
@@ -56,6 +57,8 @@ pub struct Parts {
     pub(crate) large_bodies: LargeBodies,
     /// The answers that are streams.
     pub(crate) streams: Arc<Connections>,
+    /// Whoever looks at submissions.
+    pub(crate) verifiers: Arc<Verifiers>,
     /// Ends waiting requests, streams and the runner when the server stops.
     pub stopping: CancellationToken,
 }
@@ -79,9 +82,11 @@ impl App {
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
-        let (feed, counted) = (Arc::clone(&market), Arc::clone(&to_count));
+        let verifiers = Arc::new(Verifiers::new());
+        let (feed, counted, told) = (Arc::clone(&market), Arc::clone(&to_count), Arc::clone(&verifiers));
         store.observe(Arc::new(move |jobs| {
             counted.note(jobs.iter().map(|job| job.id));
+            jobs.iter().for_each(|job| told.hear(job));
             feed.changed(jobs);
         }));
         let rates = Arc::new(Rates::new(limits.requests_per_minute, store.is_shared()));
@@ -103,6 +108,7 @@ impl App {
             large_bodies: LargeBodies::new(limits.large_bodies),
             streams: Connections::for_streams(&limits),
             limits,
+            verifiers,
             stopping: CancellationToken::new(),
         }))
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clawrk_domain::action::{NewUser, Posting};
 use clawrk_domain::matching::Vector;
+use clawrk_domain::verification::{Found, LogLine};
 use clawrk_domain::{
     Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId,
 };
@@ -96,6 +97,14 @@ impl Exchange {
     pub async fn run(&self, lease: Lease) -> Result<(), StoreError> {
         command(&self.store, Actor::Exchange, Action::Run(lease)).await?;
         Ok(())
+    }
+
+    /// A verifier has looked at a submission. That another one was faster is no error.
+    pub async fn report(&self, lease: Lease, found: Found, log: Vec<LogLine>) -> Result<(), StoreError> {
+        match command(&self.store, Actor::Exchange, Action::Report { lease, found, log }).await? {
+            Outcome::Rejected(Rejection::LeaseLost) | Outcome::Done(_) => Ok(()),
+            other => Err(StoreError::Corrupt(format!("a submission about which a finding is refused: {other:?}"))),
+        }
     }
 
     /// Keys were used.

@@ -33,6 +33,7 @@ pub mod serve;
 pub mod tasks;
 pub mod telemetry;
 pub mod vault;
+pub mod verify;
 
 pub use app::App;
 pub use error::Error;

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{agents, board, directory, health, jobs, keys, live, matches, stats, users, wallet, work};
+use crate::api::{agents, board, directory, health, jobs, keys, live, logs, matches, stats, users, wallet, work};
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
@@ -53,6 +53,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(work::pull))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::events))
+        .routes(routes!(logs::logs))
         .routes(routes!(jobs::pay))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::review))

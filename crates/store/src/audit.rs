@@ -82,9 +82,9 @@ macro_rules! timers {
             "WITH implied (job_id, kind, due_at) AS (
                  SELECT j.id,
                         CASE j.status WHEN 'held' THEN 'expire_hold' WHEN 'accepted' THEN 'expire_deadline'
-                                      ELSE 'close_review' END,
+                                      ELSE COALESCE(a.verify_kind, 'close_review') END,
                         CASE j.status WHEN 'held' THEN j.hold_expires_at WHEN 'accepted' THEN a.deadline_at
-                                      ELSE a.review_until END
+                                      ELSE COALESCE(a.verify_at, a.review_until) END
                    FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt_count
                   WHERE j.status IN ('held', 'accepted', 'submitted')) ",
             $rest

@@ -14,6 +14,7 @@ mod reads;
 mod row;
 mod sql;
 mod sqlite;
+mod stage;
 mod submit;
 mod tally;
 mod tasks;
@@ -24,12 +25,13 @@ mod writes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use clawrk_domain::verification::{LogLine, Looks};
 use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UserId};
 
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
-pub use reads::{JobList, Place};
+pub use reads::{HandedIn, JobList, Place};
 pub use sqlite::backup;
 pub use tally::{DirectoryPlace, Listed, Market, Uncounted};
 
@@ -94,10 +96,26 @@ pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 /// What a text that is broadcast may have, in bytes.
 pub const BROADCAST_BYTES: usize = 7999;
 
+/// Which tasks are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Everything but what verifiers do.
+    Timers,
+    /// What a verifier looks at.
+    Looks {
+        /// What.
+        at: Looks,
+        /// Only what nobody has taken for so long, in seconds.
+        overdue_seconds: i64,
+    },
+}
+
 /// Something to be written in one transaction.
 enum Order {
     Submit(Box<Request>),
-    TakeDueTasks { limit: u32, lease_seconds: i64 },
+    TakeDueTasks { due: Due, limit: u32, lease_seconds: i64 },
+    RenewLease { lease: Lease, seconds: i64 },
+    Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
     DropOldReceipts,
     Seal(Vec<u8>),
     Count(Vec<JobId>),
@@ -108,6 +126,8 @@ enum Order {
 enum Reply {
     Outcome(Outcome, Changed),
     Leases(Vec<Lease>),
+    /// Whether the lease was still the task's current one.
+    IsCurrent(bool),
     Seal(Vec<u8>),
     /// Jobs of which more is left to be counted.
     Left(Vec<JobId>),
@@ -288,9 +308,27 @@ impl Store {
     }
 
     /// Leases tasks that are due, the oldest first, so that no other runner takes them for a while.
-    pub async fn take_due_tasks(&self, limit: u32, lease_seconds: i64) -> Result<Vec<Lease>, StoreError> {
-        match self.backend.write(Order::TakeDueTasks { limit, lease_seconds }).await? {
+    pub async fn take_due_tasks(&self, due: Due, limit: u32, lease_seconds: i64) -> Result<Vec<Lease>, StoreError> {
+        match self.backend.write(Order::TakeDueTasks { due, limit, lease_seconds }).await? {
             Reply::Leases(leases) => Ok(leases),
+            _ => Err(StoreError::Gone),
+        }
+    }
+
+    /// Keeps a task for so many seconds from now on; false when it is no longer one's own.
+    pub async fn renew(&self, lease: Lease, seconds: i64) -> Result<bool, StoreError> {
+        self.is_current(Order::RenewLease { lease, seconds }).await
+    }
+
+    /// Goes on with the log of an attempt's verification; false, and nothing written, when the task is no longer one's
+    /// own.
+    pub async fn log(&self, lease: Lease, attempt: u32, lines: Vec<LogLine>) -> Result<bool, StoreError> {
+        self.is_current(Order::Log { lease, attempt, lines }).await
+    }
+
+    async fn is_current(&self, order: Order) -> Result<bool, StoreError> {
+        match self.backend.write(order).await? {
+            Reply::IsCurrent(is_current) => Ok(is_current),
             _ => Err(StoreError::Gone),
         }
     }

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clawrk_domain::ledger::Entry;
+use clawrk_domain::verification::{LogLine, Stage};
 use clawrk_domain::{
     Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Sight, Status, Timestamp, TransferId, User, UserId,
+    Verification,
 };
 
 use crate::value::Value;
@@ -49,6 +51,19 @@ impl FromStr for Place {
         let time = Timestamp::from_micros(micros.parse().map_err(|_| ())?);
         Ok(Self { time, job: job.parse().map_err(|_| ())? })
     }
+}
+
+/// An attempt that handed something in.
+#[derive(Debug, Clone)]
+pub struct HandedIn {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Whose work.
+    pub user: UserId,
+    /// Where it is on its way to a verdict; none once that is over.
+    pub stage: Option<Stage>,
+    /// What was found.
+    pub verification: Option<Verification>,
 }
 
 impl Store {
@@ -153,6 +168,23 @@ impl Store {
     /// A job's history, from the start.
     pub async fn events(&self, job: JobId) -> Result<Vec<Event>, StoreError> {
         self.backend.query(sql::EVENTS, vec![job.into()]).await?.iter().map(|row| row::event(job, row)).collect()
+    }
+
+    /// Up to `limit` lines of the log of an attempt's verification, each with its number, from behind one of them on.
+    pub async fn log_lines(
+        &self,
+        job: JobId,
+        attempt: u32,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<(u32, LogLine)>, StoreError> {
+        let values = vec![job.into(), attempt.into(), after.into(), limit.into()];
+        self.backend.query(sql::LOG, values).await?.iter().map(row::log_line).collect()
+    }
+
+    /// What a job's attempts handed in, as far as their verification goes, the last one first.
+    pub async fn handed_in(&self, job: JobId) -> Result<Vec<HandedIn>, StoreError> {
+        self.backend.query(sql::SUBMITTED_ATTEMPTS, vec![job.into()]).await?.iter().map(row::handed).collect()
     }
 
     /// Up to `limit` lines of a wallet's ledger, newest first, from before one of them on.

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use clawrk_domain::tally::{Day, DayCounts, Happening, Spread, Standing, Voice};
+use clawrk_domain::verification::{LogKind, LogLine};
 use clawrk_domain::{
     Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Reason, Scopes, State, Status, Submission, Task,
     TaskKind, User, Verification, Worker, change::Moved, ledger::Entry,
 };
 
-use crate::StoreError;
+use crate::reads::HandedIn;
 use crate::value::{Row, corrupt};
 use crate::writes::Wallet;
+use crate::{StoreError, stage};
 
 pub(crate) fn user(row: &Row) -> Result<(User, Cents), StoreError> {
     let user = User {
@@ -63,6 +65,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, StoreError> {
         description: row.text_or_null(17)?,
         requirements: row.text_or_null(18)?,
         criteria: row.json(19)?,
+        checks: if row.str_or_null(30)?.is_some() { row.json(30)? } else { Vec::new() },
         sealed_env: row.bytes_or_null(20)?.map(<[u8]>::to_owned),
     };
     Ok(Job {
@@ -93,7 +96,7 @@ fn state(row: &Row) -> Result<State, StoreError> {
         Status::Queued => State::Queued,
         Status::Held => State::Held { by: worker(row, 6)?, until: row.time(8)? },
         Status::Accepted => State::Accepted(attempt(row)?),
-        Status::Submitted => State::Submitted(attempt(row)?, submission(row)?),
+        Status::Submitted => State::Submitted(attempt(row)?, submission(row)?, stage::read(row, 27, 31, 32)?),
         Status::Verified => State::Verified(finished()?),
         Status::Failed => State::Failed(finished()?),
         Status::Cancelled if row.int_or_null(21)?.is_none() => State::Cancelled(None),
@@ -111,15 +114,26 @@ fn attempt(row: &Row) -> Result<Attempt, StoreError> {
 }
 
 fn submission(row: &Row) -> Result<Submission, StoreError> {
-    Ok(Submission {
-        submitted_at: row.time(26)?,
-        review_until: row.time(27)?,
-        output_text: row.str_or_null(28)?.map(Arc::from),
-    })
+    Ok(Submission { submitted_at: row.time(26)?, output_text: row.str_or_null(28)?.map(Arc::from) })
 }
 
 fn worker(row: &Row, at: usize) -> Result<Worker, StoreError> {
     Ok(Worker { agent: row.agent(at)?, user: row.user(at + 1)? })
+}
+
+pub(crate) fn log_line(row: &Row) -> Result<(u32, LogLine), StoreError> {
+    let kind = LogKind::from_name(row.str(2)?).ok_or_else(|| corrupt(2, "an unknown kind of line"))?;
+    Ok((row.count(0)?, LogLine { at: row.time(1)?, kind, text: row.text(3)? }))
+}
+
+pub(crate) fn handed(row: &Row) -> Result<HandedIn, StoreError> {
+    let is_over = row.str_or_null(6)?.is_some();
+    Ok(HandedIn {
+        attempt: row.count(0)?,
+        user: row.user(1)?,
+        verification: row.str_or_null(2)?.is_some().then(|| row.json(2)).transpose()?,
+        stage: if is_over { None } else { Some(stage::read(row, 3, 4, 5)?) },
+    })
 }
 
 pub(crate) fn event(job: JobId, row: &Row) -> Result<Event, StoreError> {

@@ -16,7 +16,7 @@ macro_rules! jobs {
                     j.created_at, j.updated_at, j.offers,
                     b.prompt, b.title, b.description, b.requirements, b.criteria, b.sealed_env,
                     a.number, a.agent_id, a.user_id, a.accepted_at, a.deadline_at, a.submitted_at, a.review_until,
-                    a.output_text, a.verification
+                    a.output_text, a.verification, b.checks, a.stage, a.verify_at
                FROM jobs j
                JOIN briefs b ON b.job_id = j.id
                LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt_count
@@ -178,6 +178,14 @@ pub(crate) const JOBS_QUEUED: &str = "SELECT id, created_at FROM jobs
 pub(crate) const EVENTS: &str = "SELECT n, at, kind, by_whom, status, agent_id, user_id, attempt, reason, moved
        FROM events WHERE job_id = $1 ORDER BY n";
 
+/// The log of an attempt's verification, behind a line of it.
+pub(crate) const LOG: &str =
+    "SELECT n, at, kind, text FROM logs WHERE job_id = $1 AND attempt = $2 AND n > $3 ORDER BY n LIMIT $4";
+/// The attempts of a job that handed something in, the last one first.
+pub(crate) const SUBMITTED_ATTEMPTS: &str =
+    "SELECT number, user_id, verification, review_until, stage, verify_at, outcome FROM attempts
+      WHERE job_id = $1 AND submitted_at IS NOT NULL ORDER BY number DESC";
+
 /// Goes from transfer to transfer back to the wallet's first one.
 macro_rules! entries {
     ($first:literal, $rest:literal) => {
@@ -209,10 +217,17 @@ pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <=
 pub(crate) const SEAL: &str = "SELECT sealed FROM seal WHERE id = 1";
 pub(crate) const KEEP_SEAL: &str = "INSERT INTO seal (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
 
-pub(crate) const DUE_TASKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
-      WHERE due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, job_id LIMIT $2";
+/// The timers that are due: all tasks but those of verifiers.
+pub(crate) const DUE_TIMERS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+      WHERE kind NOT LIKE 'verify%' AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, job_id LIMIT $2";
+/// What verifiers of one kind have to look at, in an index of its own.
+pub(crate) const DUE_LOOKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+      WHERE kind LIKE 'verify%' AND kind = $1 AND due_at <= $2 AND leased_until <= $3
+      ORDER BY due_at, job_id LIMIT $4";
 pub(crate) const LEASE_TASK: &str =
     "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
+pub(crate) const RENEW_LEASE: &str =
+    "UPDATE tasks SET leased_until = $1 WHERE kind = $2 AND job_id = $3 AND due_at = $4 AND token = $5";
 pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND job_id = $2";
 
 /// What happened to a job and has not been counted, as `row::happening` reads it.

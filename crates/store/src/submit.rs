@@ -193,7 +193,7 @@ async fn load_named(
         None => job_steps(job).map(&mut step),
     });
     let lease = match action {
-        Action::Run(lease) => {
+        Action::Run(lease) | Action::Report { lease, .. } => {
             let place = vec![lease.task.kind.as_str().into(), lease.task.job.into()];
             Some((lease, step(Step::Read(sql::LEASE, place))))
         }

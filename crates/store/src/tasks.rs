@@ -1,17 +1,25 @@
 //! What is written besides commands: leases of tasks, the seal, and the end of what is no longer needed.
 
-use clawrk_domain::Lease;
+use clawrk_domain::verification::LogLine;
+use clawrk_domain::{Lease, TaskKind, Timestamp};
 
 use crate::submit::receipt_horizon;
 use crate::tx::{Lock, Step, Tx};
-use crate::writes::Statement;
-use crate::{Reply, StoreError, row, sql};
+use crate::writes::{Statement, log_line};
+use crate::{Due, Reply, StoreError, row, sql};
 
 /// Leases tasks that are due. A task may be leased again when its lease ran out; the token tells whose it is.
-pub(crate) async fn take_due(tx: &mut impl Tx, limit: u32, lease_seconds: i64) -> Result<Reply, StoreError> {
+pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_seconds: i64) -> Result<Reply, StoreError> {
     let now = tx.look(Vec::new()).await?.now;
     let until = now.plus_seconds(lease_seconds);
-    let due = tx.look(vec![Step::Read(sql::DUE_TASKS, vec![now.into(), limit.into()])]).await?.rows(0);
+    let read = match due {
+        Due::Timers => Step::Read(sql::DUE_TIMERS, vec![now.into(), limit.into()]),
+        Due::Looks { at, overdue_seconds } => {
+            let (kind, before) = (TaskKind::Verify(at).as_str(), now.plus_seconds(-overdue_seconds));
+            Step::Read(sql::DUE_LOOKS, vec![kind.into(), before.into(), now.into(), limit.into()])
+        }
+    };
+    let due = tx.look(vec![read]).await?.rows(0);
     let due = due.iter().map(row::task).collect::<Result<Vec<_>, _>>()?;
     // Whoever has a task in hand is not waited for.
     let tries = due.iter().flat_map(|(task, _)| {
@@ -31,6 +39,37 @@ pub(crate) async fn take_due(tx: &mut impl Tx, limit: u32, lease_seconds: i64) -
         leases.push(Lease { task, token: token + 1 });
     }
     Ok(Reply::Leases(leases))
+}
+
+/// Keeps a task that is one's own for so many seconds from now on.
+pub(crate) async fn renew(tx: &mut impl Tx, lease: &Lease, seconds: i64) -> Result<Reply, StoreError> {
+    let Lease { task, token } = *lease;
+    let (now, is_current) = is_current(tx, lease).await?;
+    if is_current {
+        let place = [task.kind.as_str().into(), task.job.into(), task.due_at.into(), token.into()];
+        let values = [now.plus_seconds(seconds).into()].into_iter().chain(place).collect();
+        // Whoever takes it in this very moment gives it another token.
+        tx.execute(vec![Statement { sql: sql::RENEW_LEASE, values, one_row: false }]).await?;
+    }
+    Ok(Reply::IsCurrent(is_current))
+}
+
+/// Goes on with a log, if the task is still one's own.
+pub(crate) async fn log(tx: &mut impl Tx, lease: &Lease, attempt: u32, lines: &[LogLine]) -> Result<Reply, StoreError> {
+    let (_, is_current) = is_current(tx, lease).await?;
+    if is_current {
+        tx.execute(lines.iter().map(|line| log_line(lease.task.job, attempt, line)).collect()).await?;
+    }
+    Ok(Reply::IsCurrent(is_current))
+}
+
+/// The time, and whether a lease is its task's current one.
+async fn is_current(tx: &mut impl Tx, lease: &Lease) -> Result<(Timestamp, bool), StoreError> {
+    let Lease { task, token } = *lease;
+    let place = vec![task.kind.as_str().into(), task.job.into()];
+    let mut found = tx.look(vec![Step::Read(sql::LEASE, place)]).await?;
+    let current = found.row(0).map(|row| Ok::<_, StoreError>((row.time(0)?, row.int(1)?))).transpose()?;
+    Ok((found.now, current == Some((task.due_at, token))))
 }
 
 /// Forgets answers that were kept for longer than a day.

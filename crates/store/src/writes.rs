@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clawrk_domain::change::AttemptRecord;
+use clawrk_domain::verification::LogLine;
 use clawrk_domain::{
     Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, State, Task, Timestamp, Transfer, TransferId, User,
     UserId, Worker, Write,
 };
 
+use crate::stage;
 use crate::value::Value;
 
 /// A statement and its values.
@@ -75,6 +77,9 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets) -> Vec<Statemen
             Write::Event(happened) => statements.push(event(happened)),
             Write::Schedule(task) => statements.push(schedule(task)),
             Write::Unschedule(task) => statements.push(unschedule(task)),
+            Write::Log(job, attempt, lines) => {
+                statements.extend(lines.iter().map(|line| log_line(*job, *attempt, line)));
+            }
         }
     }
     statements.extend(moved.into_iter().map(|(user, delta)| update_wallet(user, delta, &wallets[&user])));
@@ -189,8 +194,8 @@ fn create_job(job: &Job, previous: Option<JobId>) -> Statement {
 fn create_brief(job: &Job) -> Statement {
     let brief = &job.brief;
     one(
-        "INSERT INTO briefs (job_id, prompt, title, description, requirements, criteria, sealed_env)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO briefs (job_id, prompt, title, description, requirements, criteria, sealed_env, checks)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         vec![
             job.id.into(),
             brief.prompt.as_str().into(),
@@ -199,6 +204,7 @@ fn create_brief(job: &Job) -> Statement {
             brief.requirements.as_deref().into(),
             json(&brief.criteria),
             brief.sealed_env.as_deref().into(),
+            if brief.checks.is_empty() { Value::Null } else { json(&brief.checks) },
         ],
     )
 }
@@ -233,28 +239,41 @@ fn update_job(job: &Job) -> Statement {
 
 fn attempt(record: &AttemptRecord) -> Statement {
     let submission = record.submission.as_ref();
+    let mut values = vec![
+        record.job.into(),
+        record.attempt.number.into(),
+        record.attempt.worker.agent.into(),
+        record.attempt.worker.user.into(),
+        record.attempt.accepted_at.into(),
+        record.attempt.deadline_at.into(),
+        submission.map(|submission| submission.submitted_at).into(),
+        submission.and_then(|submission| submission.output_text.as_deref()).into(),
+        record.verification.as_ref().map(json_text).into(),
+        record.outcome.map(clawrk_domain::change::Outcome::as_str).into(),
+        record.ended_at.into(),
+    ];
+    values.extend(stage::values(record.stage.as_ref()));
     one(
         "INSERT INTO attempts (job_id, number, agent_id, user_id, accepted_at, deadline_at,
-                               submitted_at, review_until, output_text, verification, outcome, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                               submitted_at, output_text, verification, outcome, ended_at,
+                               review_until, stage, verify_kind, verify_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
          ON CONFLICT (job_id, number) DO UPDATE SET
-                submitted_at = excluded.submitted_at, review_until = excluded.review_until,
-                output_text = excluded.output_text, verification = excluded.verification,
-                outcome = excluded.outcome, ended_at = excluded.ended_at",
-        vec![
-            record.job.into(),
-            record.attempt.number.into(),
-            record.attempt.worker.agent.into(),
-            record.attempt.worker.user.into(),
-            record.attempt.accepted_at.into(),
-            record.attempt.deadline_at.into(),
-            submission.map(|submission| submission.submitted_at).into(),
-            submission.map(|submission| submission.review_until).into(),
-            submission.and_then(|submission| submission.output_text.as_deref()).into(),
-            record.verification.as_ref().map(json_text).into(),
-            record.outcome.map(clawrk_domain::change::Outcome::as_str).into(),
-            record.ended_at.into(),
-        ],
+                submitted_at = excluded.submitted_at, output_text = excluded.output_text,
+                verification = excluded.verification, outcome = excluded.outcome, ended_at = excluded.ended_at,
+                review_until = excluded.review_until, stage = excluded.stage,
+                verify_kind = excluded.verify_kind, verify_at = excluded.verify_at",
+        values,
+    )
+}
+
+/// A line goes behind those that are there; whoever writes one has the job or its task in hand.
+pub(crate) fn log_line(job: JobId, attempt: u32, line: &LogLine) -> Statement {
+    one(
+        "INSERT INTO logs (job_id, attempt, n, at, kind, text)
+         SELECT $1, $2, COALESCE(MAX(l.n), 0) + 1, CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT)
+           FROM logs l WHERE l.job_id = $1 AND l.attempt = $2",
+        vec![job.into(), attempt.into(), line.at.into(), line.kind.as_str().into(), line.text.as_str().into()],
     )
 }
 

@@ -287,6 +287,7 @@ pub(crate) async fn job_of(answer: impl Future<Output = Answer>) -> JobId {
 
 pub(crate) fn posting() -> Posting {
     Posting {
+        checks: Vec::new(),
         prompt: "Count to ten".to_owned(),
         title: "Count".to_owned(),
         description: Some("To ten".to_owned()),

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, Cents, JobId, Task, TaskKind, Timestamp, UserId, Verification};
+use crate::verification::Stage;
+use crate::{AgentId, Cents, Check, JobId, Task, TaskKind, Timestamp, UserId, Verification};
 
 /// What a sender wants done; never changes once posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,10 @@ pub struct Brief {
     pub description: Option<String>,
     /// The skills needed, as prose; public while the job is queued.
     pub requirements: Option<String>,
-    /// What the submission is judged by; for the parties only.
+    /// What a judge holds the submission against; for the parties only.
     pub criteria: Vec<String>,
+    /// What a machine holds it against; for the parties only.
+    pub checks: Vec<Check>,
     /// The environment variables, encrypted by the server; the rules never look inside.
     pub sealed_env: Option<Vec<u8>>,
 }
@@ -79,7 +82,7 @@ pub enum State {
     /// An agent works on it.
     Accepted(Attempt),
     /// A submission waits for its verdict.
-    Submitted(Attempt, Submission),
+    Submitted(Attempt, Submission, Stage),
     /// A submission passed; the worker is paid.
     Verified(Finished),
     /// All attempts failed; the sender has the money back.
@@ -190,8 +193,6 @@ pub struct Submission {
     pub output_text: Option<Arc<str>>,
     /// When it came in.
     pub submitted_at: Timestamp,
-    /// Until when the sender may review it; then it passes.
-    pub review_until: Timestamp,
 }
 
 /// The last attempt of a job that is over.
@@ -263,7 +264,7 @@ impl Job {
     /// The current attempt, or the last one of a job that is over.
     pub const fn attempt(&self) -> Option<&Attempt> {
         match &self.state {
-            State::Accepted(attempt) | State::Submitted(attempt, _) => Some(attempt),
+            State::Accepted(attempt) | State::Submitted(attempt, ..) => Some(attempt),
             State::Verified(end) | State::Failed(end) | State::Cancelled(Some(end)) => Some(&end.attempt),
             _ => None,
         }
@@ -272,7 +273,7 @@ impl Job {
     /// What the current or last attempt handed in.
     pub const fn submission(&self) -> Option<&Submission> {
         match &self.state {
-            State::Submitted(_, submission) => Some(submission),
+            State::Submitted(_, submission, _) => Some(submission),
             State::Verified(end) | State::Failed(end) | State::Cancelled(Some(end)) => end.submission.as_ref(),
             _ => None,
         }
@@ -310,7 +311,7 @@ impl Job {
     /// Whether the user may have the values of the job's environment variables now.
     pub fn releases_env_to(&self, user: UserId) -> bool {
         self.sender == user
-            || matches!(&self.state, State::Accepted(attempt) | State::Submitted(attempt, _) if attempt.worker.user == user)
+            || matches!(&self.state, State::Accepted(attempt) | State::Submitted(attempt, ..) if attempt.worker.user == user)
     }
 
     /// Whether pull may hand this job to the agent now.
@@ -323,7 +324,8 @@ impl Job {
         let (kind, due_at) = match &self.state {
             State::Held { until, .. } => (TaskKind::ExpireHold, *until),
             State::Accepted(attempt) => (TaskKind::ExpireDeadline, attempt.deadline_at),
-            State::Submitted(_, submission) => (TaskKind::CloseReview, submission.review_until),
+            State::Submitted(_, _, Stage::Review { until, .. }) => (TaskKind::CloseReview, *until),
+            State::Submitted(_, _, Stage::Looking(look)) => (TaskKind::Verify(look.at), look.due_at),
             _ => return None,
         };
         Some(Task { kind, job: self.id, due_at })

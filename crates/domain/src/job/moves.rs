@@ -7,6 +7,7 @@ use super::{Attempt, Finished, Job, Sight, State, Submission, Worker};
 use crate::action::{Posting, Review};
 use crate::change::{Mover, Outcome};
 use crate::policy::COOL_DOWN_SECONDS;
+use crate::verification::{Found, LogLine, Stage};
 use crate::{
     Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, Policy, Reason, Rejection, Task, TaskKind, Timestamp,
     UserId, Verdict, Verification, fee,
@@ -31,6 +32,7 @@ pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Mo
             description: posting.description.clone(),
             requirements: posting.requirements.clone(),
             criteria: posting.criteria.clone(),
+            checks: posting.checks.clone(),
             sealed_env: posting.sealed_env.clone(),
         }),
         price: posting.price,
@@ -116,7 +118,7 @@ impl Job {
             accepted_at: at.now,
             deadline_at: at.now.plus_seconds(self.time_limit_seconds),
         };
-        let step = Step::of(self, at.now).by(worker, Some(attempt.number)).record(attempt, None, None, None);
+        let step = Step::of(self, at.now).by(worker, Some(attempt.number)).record(attempt, None, None, None, None);
         Ok(step.to(State::Accepted(attempt)).done(EventKind::Accepted, Mover::Agent))
     }
 
@@ -144,13 +146,10 @@ impl Job {
             return Err(Rejection::DeadlinePassed);
         }
         let State::Accepted(attempt) = self.state else { return Err(self.is_not("accepted")) };
-        let submission = Submission {
-            output_text: output.map(Arc::from),
-            submitted_at: at.now,
-            review_until: at.now.plus_seconds(at.policy.review_window_seconds),
-        };
-        let step = Step::of(self, at.now).record(attempt, Some(submission.clone()), None, None);
-        Ok(step.to(State::Submitted(attempt, submission)).done(EventKind::Submitted, Mover::Agent))
+        let submission = Submission { output_text: output.map(Arc::from), submitted_at: at.now };
+        let stage = Stage::first(&self.brief.checks, &self.brief.criteria, at.now, at.policy);
+        let step = Step::of(self, at.now).record(attempt, Some(submission.clone()), Some(stage.clone()), None, None);
+        Ok(step.to(State::Submitted(attempt, submission, stage)).done(EventKind::Submitted, Mover::Agent))
     }
 
     /// The receiver gives up.
@@ -161,49 +160,81 @@ impl Job {
         }
         let State::Accepted(attempt) = self.state else { return Err(self.is_not("accepted")) };
         let end = Finished { attempt, submission: None, verification: None };
-        Ok(self.attempt_failed(end, EventKind::GaveUp, reason.map(str::to_owned), Mover::Agent, at))
+        Ok(self.attempt_failed(end, EventKind::GaveUp, reason.map(str::to_owned), Mover::Agent, Vec::new(), at))
     }
 
     /// The deadline passed without a submission.
     pub(crate) fn expire_deadline(self, at: &mut Moment<'_>) -> Change {
         let State::Accepted(attempt) = self.state else { return Change::none(Answer::Nothing) };
         let end = Finished { attempt, submission: None, verification: None };
-        self.attempt_failed(end, EventKind::DeadlinePassed, None, Mover::Exchange, at)
+        self.attempt_failed(end, EventKind::DeadlinePassed, None, Mover::Exchange, Vec::new(), at)
     }
 
     /// The sender decides about a submission.
     pub(crate) fn review(self, actor: UserId, review: &Review, at: &mut Moment<'_>) -> Result<Change, Rejection> {
         self.only_sender(actor)?;
-        let State::Submitted(_, submission) = &self.state else { return Err(self.is_not("submitted")) };
-        if submission.review_until <= at.now {
+        let State::Submitted(.., stage) = &self.state else { return Err(self.is_not("submitted")) };
+        let Stage::Review { until, .. } = stage else { return Err(Rejection::BeingVerified) };
+        if *until <= at.now {
             return Err(Rejection::ReviewOver);
         }
         if review.attempt.is_some_and(|number| number != self.attempt_count) {
             return Err(Rejection::AttemptOver(self.attempt_count));
         }
         let reasoning = review.reason.clone().unwrap_or_else(|| "The sender accepted the work.".to_owned());
-        let verification = Verification {
-            verdict: review.verdict,
-            reasoning,
-            criteria: Vec::new(),
-            checks: Vec::new(),
-            verifier: "sender".to_owned(),
-            verified_at: at.now,
-        };
-        Ok(self.judged(verification, Mover::Sender, at))
+        let verification = self.found(review.verdict, reasoning, "sender", at.now);
+        Ok(self.judged(verification, Mover::Sender, Vec::new(), at))
     }
 
     /// Nobody reviewed in time: silence pays the worker.
     pub(crate) fn close_review(self, at: &mut Moment<'_>) -> Change {
-        let verification = Verification {
-            verdict: Verdict::Pass,
-            reasoning: "The review window closed without a review.".to_owned(),
-            criteria: Vec::new(),
-            checks: Vec::new(),
-            verifier: Verification::SILENCE.to_owned(),
-            verified_at: at.now,
+        let reasoning = "The review window closed without a review.".to_owned();
+        let verification = self.found(Verdict::Pass, reasoning, Verification::SILENCE, at.now);
+        self.judged(verification, Mover::Exchange, Vec::new(), at)
+    }
+
+    /// A verifier has looked at the submission. What it found about an earlier one, or on an earlier look, is refused.
+    pub(crate) fn report(
+        self,
+        task: Task,
+        found: &Found,
+        log: &[LogLine],
+        at: &mut Moment<'_>,
+    ) -> Result<Change, Rejection> {
+        let (State::Submitted(attempt, submission, Stage::Looking(look)), true) =
+            (self.state.clone(), self.timer() == Some(task))
+        else {
+            return Err(Rejection::LeaseLost);
         };
-        self.judged(verification, Mover::Exchange, at)
+        let (log, now, brief) = (log.to_vec(), at.now, Arc::clone(&self.brief));
+        let stage = match found {
+            // A verdict about something else is none.
+            Found::Checks(checks) if checks.len() != brief.checks.len() => {
+                look.again("not every check has a result".to_owned(), None, now, at.policy)
+            }
+            Found::Criteria(criteria, _) if !criteria.iter().map(|criterion| &criterion.text).eq(&brief.criteria) => {
+                look.again("not every criterion has a verdict".to_owned(), None, now, at.policy)
+            }
+            Found::Checks(checks) => {
+                let failed = checks.iter().any(|check| !check.pass);
+                if failed || (brief.criteria.is_empty() && !checks.is_empty()) {
+                    return Ok(self.judged(Verification::of_checks(checks.clone(), now), Mover::Exchange, log, at));
+                }
+                Stage::after_checks(&brief.criteria, checks.clone(), now, at.policy)
+            }
+            Found::Criteria(criteria, judge) => {
+                let found = Verification::of_criteria(criteria.clone(), look.checks, judge.clone(), now);
+                return Ok(self.judged(found, Mover::Exchange, log, at));
+            }
+            Found::Trouble { problem, pause_seconds } => look.again(problem.clone(), *pause_seconds, now, at.policy),
+            Found::NoJudge => Stage::review(look.checks, now, at.policy),
+        };
+        let to_sender = matches!(stage, Stage::Review { .. });
+        let step = Step::of(self, now)
+            .record(attempt, Some(submission.clone()), Some(stage.clone()), None, None)
+            .telling(log)
+            .to(State::Submitted(attempt, submission, stage));
+        Ok(if to_sender { step.done(EventKind::ReviewNeeded, Mover::Exchange) } else { step.quietly() })
     }
 
     /// A task for this job is due; a stale one changes nothing and is done.
@@ -219,24 +250,39 @@ impl Job {
             TaskKind::ExpireHold => self.expire_hold(at),
             TaskKind::ExpireDeadline => self.expire_deadline(at),
             TaskKind::CloseReview => self.close_review(at),
+            // A verifier's, which reports.
+            TaskKind::Verify(_) => Change::none(Answer::Nothing),
         }
     }
 
-    fn judged(self, verification: Verification, by: Mover, at: &mut Moment<'_>) -> Change {
-        let State::Submitted(attempt, submission) = self.state.clone() else { return Change::none(Answer::Nothing) };
+    /// What is found about the submission by whoever looked at it, with the checks that it had passed before.
+    fn found(&self, verdict: Verdict, reasoning: String, verifier: &str, now: Timestamp) -> Verification {
+        let checks = match &self.state {
+            State::Submitted(.., stage) => stage.checks().to_vec(),
+            _ => Vec::new(),
+        };
+        let verifier = verifier.to_owned();
+        Verification { verdict, reasoning, criteria: Vec::new(), checks, verifier, verified_at: now }
+    }
+
+    fn judged(self, verification: Verification, by: Mover, log: Vec<LogLine>, at: &mut Moment<'_>) -> Change {
+        let State::Submitted(attempt, submission, _) = self.state.clone() else {
+            return Change::none(Answer::Nothing);
+        };
         let reason = Some(verification.reasoning.clone());
         let verdict = verification.verdict;
         let end = Finished { attempt, submission: Some(submission), verification: Some(verification) };
         if verdict == Verdict::Fail {
-            return self.attempt_failed(end, EventKind::VerificationFailed, reason, by, at);
+            return self.attempt_failed(end, EventKind::VerificationFailed, reason, by, log, at);
         }
         let (escrow, earning) = (Account::Escrow(self.id), Reason::Earning(self.id));
         let (payout, fee) = (self.payout(), self.fee);
         Step::of(self, at.now)
             .pay(at.ids, escrow, Account::Wallet(attempt.worker.user), payout, earning)
             .pay(at.ids, escrow, Account::Platform, fee, earning)
-            .record(attempt, end.submission.clone(), end.verification.clone(), Some(Outcome::Verified))
+            .record(attempt, end.submission.clone(), None, end.verification.clone(), Some(Outcome::Verified))
             .because(reason)
+            .telling(log)
             .to(State::Verified(end))
             .done(EventKind::Verified, by)
     }
@@ -248,6 +294,7 @@ impl Job {
         kind: EventKind,
         reason: Option<String>,
         by: Mover,
+        log: Vec<LogLine>,
         at: &mut Moment<'_>,
     ) -> Change {
         let next = if self.cancellation_requested {
@@ -258,9 +305,10 @@ impl Job {
             State::Queued
         };
         let before = self.clone();
-        let step = Step::of(self, at.now).offer(end.attempt.worker, true, None).because(reason).record(
+        let step = Step::of(self, at.now).offer(end.attempt.worker, true, None).because(reason).telling(log).record(
             end.attempt,
             end.submission,
+            None,
             end.verification,
             Some(Outcome::Failed),
         );

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Attempt, Job, Offer, State, Submission, Worker};
 use crate::change::{AttemptRecord, Moved, Mover, Outcome};
+use crate::verification::{LogLine, Stage};
 use crate::{
     Account, Answer, Cents, Change, Event, EventKind, Ids, Reason, Task, Timestamp, Transfer, Verification, Write,
 };
@@ -18,6 +19,7 @@ pub(super) struct Step {
     reason: Option<String>,
     moved: Vec<Moved>,
     writes: Vec<Write>,
+    log: Vec<LogLine>,
 }
 
 impl Step {
@@ -28,7 +30,17 @@ impl Step {
             State::Held { by, .. } => Some(*by),
             _ => job.receiver(),
         };
-        Self { job, now, timer_before, worker, attempt, reason: None, moved: Vec::new(), writes: Vec::new() }
+        Self {
+            job,
+            now,
+            timer_before,
+            worker,
+            attempt,
+            reason: None,
+            moved: Vec::new(),
+            writes: Vec::new(),
+            log: Vec::new(),
+        }
     }
 
     pub(super) fn to(mut self, state: State) -> Self {
@@ -71,13 +83,26 @@ impl Step {
         mut self,
         attempt: Attempt,
         submission: Option<Submission>,
+        stage: Option<Stage>,
         verification: Option<Verification>,
         outcome: Option<Outcome>,
     ) -> Self {
         let ended_at = outcome.map(|_| self.now);
-        let record = AttemptRecord { job: self.job.id, attempt, submission, verification, outcome, ended_at };
+        let record = AttemptRecord { job: self.job.id, attempt, submission, stage, verification, outcome, ended_at };
         self.writes.push(Write::Attempt(record));
         self
+    }
+
+    /// What the log of the current attempt's verification has to tell.
+    pub(super) fn telling(mut self, log: Vec<LogLine>) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// Ends a step that is nobody's concern: the job's history has no line of it.
+    pub(super) fn quietly(mut self) -> Change {
+        self.time_and_log();
+        Change { answer: Answer::Nothing, writes: self.writes }
     }
 
     /// Ends the step of a job that was there before.
@@ -92,8 +117,9 @@ impl Step {
         self.finish(EventKind::Posted, by, Write::CreateJob)
     }
 
-    fn finish(self, kind: EventKind, by: Mover, write: fn(Arc<Job>) -> Write) -> Change {
-        let Self { job, now, timer_before, worker, attempt, reason, moved, mut writes } = self;
+    fn finish(mut self, kind: EventKind, by: Mover, write: fn(Arc<Job>) -> Write) -> Change {
+        self.time_and_log();
+        let Self { job, now, worker, attempt, reason, moved, mut writes, .. } = self;
         let event = Event {
             job: job.id,
             n: job.version,
@@ -106,17 +132,24 @@ impl Step {
             reason,
             moved,
         };
-        let timer = job.timer();
-        if timer != timer_before {
-            // One of the same kind takes the place of the one before.
-            let gone = timer_before.filter(|before| timer.is_none_or(|timer| timer.kind != before.kind));
-            writes.extend(gone.map(Write::Unschedule));
-            writes.extend(timer.map(Write::Schedule));
-        }
         let job = Arc::new(job);
         // The job comes first: what follows refers to it.
         writes.insert(0, write(Arc::clone(&job)));
         writes.push(Write::Event(event));
         Change { answer: Answer::Job(job), writes }
+    }
+
+    /// Sets the timer that the new state implies, and writes down what the log has to tell.
+    fn time_and_log(&mut self) {
+        let (before, timer) = (self.timer_before, self.job.timer());
+        if timer != before {
+            // One of the same kind takes the place of the one before.
+            let gone = before.filter(|before| timer.is_none_or(|timer| timer.kind != before.kind));
+            self.writes.extend(gone.map(Write::Unschedule));
+            self.writes.extend(timer.map(Write::Schedule));
+        }
+        if let (Some(attempt), false) = (self.attempt, self.log.is_empty()) {
+            self.writes.push(Write::Log(self.job.id, attempt, std::mem::take(&mut self.log)));
+        }
     }
 }

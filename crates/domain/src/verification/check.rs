@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a submission must be; as on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Check {
     /// A shell command that ends with 0, in a sandbox.
@@ -52,6 +52,20 @@ pub enum Check {
 
 const fn default_timeout() -> u32 {
     60
+}
+
+impl Check {
+    /// Whether it can only be carried out in a sandbox.
+    pub const fn needs_sandbox(&self) -> bool {
+        matches!(self, Self::Command { .. })
+    }
+
+    /// What came of it.
+    pub fn apply(&self, output: Option<&str>) -> Option<CheckResult> {
+        let Self::Contains { text } = self else { return None };
+        let pass = output.is_some_and(|output| output.contains(text.as_str()));
+        Some(CheckResult { kind: "contains".into(), pass, detail: "looked".into() })
+    }
 }
 
 /// What came of a check.

@@ -4,12 +4,14 @@
 //! that it rests on; [`Stage`] is how far a submission has come on its way there.
 
 mod check;
+mod stage;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
 pub use check::{Check, CheckResult};
+pub use stage::{Found, LogKind, LogLine, Looking, Looks, Stage};
 
 /// Whether a submission is what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,45 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// The verdict of checks alone: all must pass.
+    pub(crate) fn of_checks(checks: Vec<CheckResult>, now: Timestamp) -> Self {
+        let failed: Vec<&CheckResult> = checks.iter().filter(|check| !check.pass).collect();
+        let (verdict, reasoning) = match failed.first() {
+            None => (Verdict::Pass, format!("{} passed.", all_of(checks.len(), "check"))),
+            Some(first) => {
+                let many = if checks.len() == 1 {
+                    String::new()
+                } else {
+                    format!("{} of {} checks failed. ", failed.len(), checks.len())
+                };
+                (Verdict::Fail, format!("{many}{}: {}", first.kind, first.detail))
+            }
+        };
+        Self { verdict, reasoning, criteria: Vec::new(), checks, verifier: "checks".to_owned(), verified_at: now }
+    }
+
+    /// The verdict of a judge about criteria, of which all must be met, of a submission that has passed these checks.
+    pub(crate) fn of_criteria(
+        criteria: Vec<CriterionResult>,
+        checks: Vec<CheckResult>,
+        verifier: String,
+        now: Timestamp,
+    ) -> Self {
+        let failed: Vec<&CriterionResult> = criteria.iter().filter(|criterion| !criterion.pass).collect();
+        let (verdict, reasoning) = match failed.first() {
+            None => (Verdict::Pass, format!("{} met.", all_are(criteria.len()))),
+            Some(first) => {
+                let many = if criteria.len() == 1 {
+                    String::new()
+                } else {
+                    format!("{} of {} criteria not met. ", failed.len(), criteria.len())
+                };
+                (Verdict::Fail, format!("{many}\"{}\": {}", first.text, first.reason))
+            }
+        };
+        Self { verdict, reasoning, criteria, checks, verifier, verified_at: now }
+    }
+
     /// Who decides when nobody does: the review window closed.
     pub(crate) const SILENCE: &'static str = "review_window";
 
@@ -48,6 +89,14 @@ impl Verification {
     pub fn is_silence(&self) -> bool {
         self.verifier == Self::SILENCE
     }
+}
+
+fn all_of(many: usize, what: &str) -> String {
+    if many == 1 { format!("The {what}") } else { format!("All {many} {what}s") }
+}
+
+fn all_are(criteria: usize) -> String {
+    if criteria == 1 { "The criterion is".to_owned() } else { format!("All {criteria} criteria are") }
 }
 
 /// What was found about one criterion.

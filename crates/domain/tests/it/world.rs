@@ -147,6 +147,7 @@ impl World {
 /// A job worth five dollars.
 pub(crate) fn posting(price_cents: i64) -> Posting {
     Posting {
+        checks: Vec::new(),
         prompt: "Count the vowels".to_owned(),
         title: "Count the vowels".to_owned(),
         description: None,

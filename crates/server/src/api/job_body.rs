@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use clawrk_domain::{Job, Sight, State, Timestamp, UserId, Verdict};
+use clawrk_domain::verification::{Looks, Stage};
+use clawrk_domain::{Check, CheckResult, CriterionResult, Job, Sight, State, Timestamp, UserId, Verdict, Verification};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,9 +63,9 @@ pub struct JobBody {
     /// Files that came with the job; always empty in this version.
     #[schema(value_type = Vec<Object>)]
     attachments: [(); 0],
-    /// Checks by program; always empty in this version.
+    /// What a machine holds the submission against; for the parties only.
     #[schema(value_type = Vec<Object>)]
-    checks: [(); 0],
+    checks: Vec<Check>,
     /// What was found about the current or last submission.
     verification: Option<VerificationBody>,
     /// Every agent that was presented the job.
@@ -80,17 +81,17 @@ pub struct JobBody {
 /// What was found about a submission.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VerificationBody {
-    /// `pass`, `fail`, or `needs_review` while the sender has to decide.
+    /// `pass`, `fail`, `pending` while it is looked at, or `needs_review` while the sender has to decide.
     verdict: &'static str,
     /// Why, for people.
     reasoning: String,
-    /// A verdict for each criterion, where they were judged one by one.
+    /// What was found about each criterion, where they were judged one by one.
     #[schema(value_type = Vec<Object>)]
-    criteria: [(); 0],
-    /// A result for each check.
+    criteria: Vec<CriterionResult>,
+    /// What came of each check.
     #[schema(value_type = Vec<Object>)]
-    checks: [(); 0],
-    /// Who or what decided: `sender` or `review_window`.
+    checks: Vec<CheckResult>,
+    /// Who or what decided: `sender`, `checks`, `judge:` and the model's name, or `review_window`.
     verifier: Option<String>,
     /// When.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -134,7 +135,7 @@ impl JobBody {
             output_attachments: [],
             env_vars: BTreeMap::new(),
             attachments: [],
-            checks: [],
+            checks: Vec::new(),
             verification: None,
             presented_to_agents: Vec::new(),
             created_at: job.created_at,
@@ -151,6 +152,7 @@ impl JobBody {
         Ok(Self {
             prompt: Some(job.brief.prompt.clone()),
             criteria: job.brief.criteria.clone(),
+            checks: job.brief.checks.clone(),
             sender: Some(job.sender.to_string()),
             receiver: attempt.map(|attempt| attempt.worker.user.to_string()),
             receiver_agent_id: attempt.map(|attempt| attempt.worker.agent.to_string()),
@@ -162,7 +164,7 @@ impl JobBody {
             cancellation_requested: job.cancellation_requested,
             output_text: job.submission().and_then(|submission| submission.output_text.as_deref().map(str::to_owned)),
             env_vars,
-            verification: VerificationBody::of(job),
+            verification: VerificationBody::of_job(job),
             presented_to_agents: job.offers.iter().map(|offer| offer.worker.agent.to_string()).collect(),
             updated_at: Some(job.updated_at),
             ..Self::board(job)
@@ -171,31 +173,51 @@ impl JobBody {
 }
 
 impl VerificationBody {
-    fn of(job: &Job) -> Option<Self> {
-        if let State::Submitted(_, submission) = &job.state {
-            return Some(Self {
-                verdict: "needs_review",
-                reasoning: format!(
-                    "The sender reviews this submission. Without a review it passes by itself at {}.",
-                    submission.review_until.to_the_minute()
-                ),
-                criteria: [],
-                checks: [],
-                verifier: None,
-                verified_at: None,
-            });
+    fn of_job(job: &Job) -> Option<Self> {
+        match &job.state {
+            State::Submitted(.., stage) => Some(Self::on_the_way(stage)),
+            _ => job.verification().map(Self::of),
         }
-        job.verification().map(|found| Self {
+    }
+
+    /// A verdict.
+    pub(crate) fn of(found: &Verification) -> Self {
+        Self {
             verdict: match found.verdict {
                 Verdict::Pass => "pass",
                 Verdict::Fail => "fail",
             },
             reasoning: found.reasoning.clone(),
-            criteria: [],
-            checks: [],
+            criteria: found.criteria.clone(),
+            checks: found.checks.clone(),
             verifier: Some(found.verifier.clone()),
             verified_at: Some(found.verified_at),
-        })
+        }
+    }
+
+    /// No verdict yet.
+    fn on_the_way(stage: &Stage) -> Self {
+        let (verdict, reasoning) = match stage {
+            Stage::Review { until, .. } => (
+                "needs_review",
+                format!(
+                    "The sender reviews this submission. Without a review it passes by itself at {}.",
+                    until.to_the_minute()
+                ),
+            ),
+            Stage::Looking(look) => {
+                let looks = match look.at {
+                    Looks::Checks | Looks::Commands => "The checks are being run.",
+                    Looks::Criteria => "The criteria are being judged.",
+                };
+                let trouble = look.problem.as_ref().map(|problem| {
+                    format!(" The last try came to nothing ({problem}); the next one is at {}.", look.due_at)
+                });
+                ("pending", format!("{looks}{}", trouble.unwrap_or_default()))
+            }
+        };
+        let (criteria, checks) = (Vec::new(), stage.checks().to_vec());
+        Self { verdict, reasoning, criteria, checks, verifier: None, verified_at: None }
     }
 }
 

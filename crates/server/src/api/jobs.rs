@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
+use clawrk_domain::{Action, Answer, Cents, Check, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
@@ -37,9 +37,9 @@ pub struct RunBody {
     /// Upload ids; 503 `not_available_yet` in this version.
     #[schema(value_type = Option<Vec<String>>)]
     attachments: Option<Vec<serde_json::Value>>,
-    /// Checks by program; 503 `not_available_yet` in this version.
+    /// What a machine holds the submission against; at most 20.
     #[schema(value_type = Option<Vec<Object>>)]
-    checks: Option<Vec<serde_json::Value>>,
+    checks: Option<Vec<Check>>,
     /// 100 to 100,000; estimated if absent.
     price_cents: Option<i64>,
     /// Taken as the price when that is absent: an estimate can be sent back as it came.
@@ -214,6 +214,7 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
         description: body.description.unwrap_or(guess.description),
         requirements: body.requirements.unwrap_or(guess.requirements),
         criteria: body.criteria.unwrap_or(guess.criteria),
+        checks: body.checks.unwrap_or_default(),
         sealed_env: app.vault.seal_env(&env_vars),
         price: Cents(price.unwrap_or(guess.price_cents)),
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),
@@ -222,9 +223,6 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
     posting.check()?;
     if body.attachments.is_some_and(|list| !list.is_empty()) {
         return Err(Error::not_available_yet("attachments"));
-    }
-    if body.checks.is_some_and(|list| !list.is_empty()) {
-        return Err(Error::not_available_yet("checks"));
     }
     Ok((posting, basis))
 }

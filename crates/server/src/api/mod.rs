@@ -8,6 +8,7 @@ pub mod job_body;
 pub mod jobs;
 pub mod keys;
 pub mod live;
+pub mod logs;
 pub mod matches;
 pub mod stats;
 pub mod users;

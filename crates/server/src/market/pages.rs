@@ -155,6 +155,7 @@ mod tests {
     fn job(number: usize, words: &str, cents: i64) -> Arc<Job> {
         let (time, text) = (Timestamp::from_micros(number as i64 / 3), words.to_owned());
         let brief = Brief {
+            checks: Vec::new(),
             prompt: text.clone(),
             title: text,
             description: None,

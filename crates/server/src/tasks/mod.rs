@@ -2,3 +2,4 @@
 
 pub mod counting;
 pub mod runner;
+pub mod verifying;

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use clawrk_store::StoreError;
+use clawrk_store::{Due, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::error::causes;
@@ -51,7 +51,7 @@ pub async fn run(app: App) {
 pub async fn settle(app: &App) -> Result<usize, StoreError> {
     let mut count = 0;
     loop {
-        let leases = app.store.take_due_tasks(BATCH, LEASE_SECONDS).await?;
+        let leases = app.store.take_due_tasks(Due::Timers, BATCH, LEASE_SECONDS).await?;
         for lease in &leases {
             match app.exchange.run(*lease).await {
                 Ok(()) => telemetry::task(lease.task.kind.as_str()),

@@ -4,8 +4,11 @@
 ALTER TABLE briefs ADD COLUMN checks TEXT;
 ALTER TABLE briefs ADD COLUMN attachments TEXT;
 ALTER TABLE attempts ADD COLUMN output_files TEXT;
--- JSON, while a submission is on its way to a verdict: see `domain/verification`.
+-- How far a submission has come on its way to a verdict, as JSON: see `domain/verification`. While a verifier is to look
+-- at it, also which kind of task does, and when it is due.
 ALTER TABLE attempts ADD COLUMN stage TEXT;
+ALTER TABLE attempts ADD COLUMN verify_kind TEXT;
+ALTER TABLE attempts ADD COLUMN verify_at BIGINT;
 
 -- Two kinds of runners look for tasks: neither passes by the other's.
 DROP INDEX tasks_by_time;

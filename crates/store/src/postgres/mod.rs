@@ -223,7 +223,11 @@ impl Node {
         let mut tx = tx::PostgresTx::new(self.writers.get().await.map_err(unreachable)?, &self.clock);
         let reply = match order {
             Order::Submit(request) => submit::submit(&mut tx, request, &self.policy).await,
-            Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(&mut tx, *limit, *lease_seconds).await,
+            Order::TakeDueTasks { due, limit, lease_seconds } => {
+                tasks::take_due(&mut tx, *due, *limit, *lease_seconds).await
+            }
+            Order::RenewLease { lease, seconds } => tasks::renew(&mut tx, lease, *seconds).await,
+            Order::Log { lease, attempt, lines } => tasks::log(&mut tx, lease, *attempt, lines).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
             Order::Count(jobs) => tally::count(&mut tx, jobs).await,

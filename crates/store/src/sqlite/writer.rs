@@ -173,7 +173,11 @@ fn transact(session: &mut Session<'_>, orders: &[Order], policy: &Policy) -> Res
 fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Reply, StoreError> {
     let ready = match order {
         Order::Submit(request) => submit::submit(session, request, policy).now_or_never(),
-        Order::TakeDueTasks { limit, lease_seconds } => tasks::take_due(session, *limit, *lease_seconds).now_or_never(),
+        Order::TakeDueTasks { due, limit, lease_seconds } => {
+            tasks::take_due(session, *due, *limit, *lease_seconds).now_or_never()
+        }
+        Order::RenewLease { lease, seconds } => tasks::renew(session, lease, *seconds).now_or_never(),
+        Order::Log { lease, attempt, lines } => tasks::log(session, lease, *attempt, lines).now_or_never(),
         Order::DropOldReceipts => tasks::drop_old_receipts(session).now_or_never(),
         Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
         Order::Count(jobs) => tally::count(session, jobs).now_or_never(),

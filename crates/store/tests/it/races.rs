@@ -9,7 +9,7 @@ use clawrk_domain::key::NewKey;
 use clawrk_domain::{
     Action, Actor, AgentId, Answer, Cents, Command, JobId, Rejection, Scopes, State, Status, UserId, Verdict,
 };
-use clawrk_store::{Outcome, Request, Store, StoreError};
+use clawrk_store::{Due, Outcome, Request, Store, StoreError};
 use futures_util::future::join_all;
 
 use crate::support::{Harness, background, new_user, on_both_databases, posting, receipt, review, seed, submission};
@@ -239,7 +239,7 @@ async fn runners_at_once_fire_each_task_once(h: &Harness) {
     let run = (0..8).map(|n| {
         let (node, taken) = (nodes[n % 2].clone(), Arc::clone(&taken));
         async move {
-            for lease in node.take_due_tasks(20, 30).await.unwrap() {
+            for lease in node.take_due_tasks(Due::Timers, 20, 30).await.unwrap() {
                 taken.lock().unwrap().push(lease.task.job);
                 let command = Command { seed: seed(n as u64), actor: Actor::Exchange, action: Action::Run(lease) };
                 let outcome = node.submit(Request { command, receipt: None }).await.unwrap();

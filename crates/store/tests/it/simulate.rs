@@ -13,7 +13,7 @@ use clawrk_domain::{
     Action, Actor, AgentId, Answer, Cents, Command, EventKind, JobId, KeyId, Lease, Policy, Scopes, State, Status,
     UserId, Verdict,
 };
-use clawrk_store::{Clock, JobList, Outcome, Request, StoreError};
+use clawrk_store::{Clock, Due, JobList, Outcome, Request, StoreError};
 
 use crate::support::{Harness, Random, background, posting, receipt, variable};
 use crate::tally::{assert_rebuilt, assert_recount, count_all};
@@ -231,9 +231,9 @@ impl Simulation {
 
     async fn run_tasks(&mut self) {
         let (limit, lease) = (1 + self.random.below(4) as u32, self.random.pick(&[5, 30]));
-        let leases = self.one.store.take_due_tasks(limit, lease).await.unwrap();
+        let leases = self.one.store.take_due_tasks(Due::Timers, limit, lease).await.unwrap();
         if let Some(postgres) = &self.twin {
-            assert_eq!(leases, postgres.store.take_due_tasks(limit, lease).await.unwrap());
+            assert_eq!(leases, postgres.store.take_due_tasks(Due::Timers, limit, lease).await.unwrap());
         }
         for lease in leases {
             self.leases.push(lease);
@@ -609,6 +609,7 @@ fn may_go(from: Option<Status>, by: EventKind, to: Status) -> bool {
         EventKind::Rejected | EventKind::HoldExpired => (from, to) == (Held, Queued),
         EventKind::Submitted => (from, to) == (Accepted, Submitted),
         EventKind::GaveUp | EventKind::DeadlinePassed => from == Accepted && over,
+        EventKind::ReviewNeeded => (from, to) == (Submitted, Submitted),
         EventKind::VerificationFailed => from == Submitted && over,
         EventKind::Verified => (from, to) == (Submitted, Verified),
         EventKind::CancellationRequested => from == to && [Accepted, Submitted].contains(&from),

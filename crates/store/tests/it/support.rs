@@ -7,7 +7,7 @@ use clawrk_domain::action::{AgentFields, NewUser, Posting, Review};
 use clawrk_domain::{
     Action, Actor, Agent, AgentId, Answer, Cents, Command, Job, JobId, Policy, Rejection, Timestamp, UserId, Verdict,
 };
-use clawrk_store::{Clock, Outcome, ReceiptRequest, Request, Store, StoreError};
+use clawrk_store::{Clock, Due, Outcome, ReceiptRequest, Request, Store, StoreError};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -254,7 +254,7 @@ impl Harness {
     /// Runs all tasks that are due, and says how many changed a job.
     pub(crate) async fn run_due_tasks(&self) -> usize {
         let mut changed = 0;
-        for lease in self.store.take_due_tasks(100, 30).await.unwrap() {
+        for lease in self.store.take_due_tasks(Due::Timers, 100, 30).await.unwrap() {
             if let Answer::Job(_) = self.done(Actor::Exchange, Action::Run(lease)).await {
                 changed += 1;
             }
@@ -313,6 +313,7 @@ pub(crate) fn posting(price: i64) -> Posting {
         description: Some("How many are there?".to_owned()),
         requirements: None,
         criteria: vec!["names a number".to_owned(), "explains it".to_owned()],
+        checks: Vec::new(),
         sealed_env: Some(vec![0, 255, 7]),
         price: Cents(price),
         time_limit_seconds: 600,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clawrk_domain::change::EventKind;
 use clawrk_domain::{Action, Actor, Answer, Cents, Reason, Rejection, Status, Verdict};
-use clawrk_store::{JobList, Outcome, Place};
+use clawrk_store::{Due, JobList, Outcome, Place};
 
 use crate::support::{Harness, posting, receipt, review, submission};
 
@@ -75,13 +75,13 @@ pub(super) async fn a_leased_task_is_left_alone_until_its_lease_runs_out(h: &Har
     let job = h.post(ada, 500).await;
     h.moved(bob, Action::Claim { agent: None, job }).await;
     h.clock.advance(30);
-    let first = h.store.take_due_tasks(10, 5).await.unwrap();
+    let first = h.store.take_due_tasks(Due::Timers, 10, 5).await.unwrap();
     assert_eq!(first.len(), 1);
-    assert_eq!(h.store.take_due_tasks(10, 5).await.unwrap(), []);
+    assert_eq!(h.store.take_due_tasks(Due::Timers, 10, 5).await.unwrap(), []);
     h.clock.advance(4);
-    assert_eq!(h.store.take_due_tasks(10, 5).await.unwrap(), []);
+    assert_eq!(h.store.take_due_tasks(Due::Timers, 10, 5).await.unwrap(), []);
     h.clock.advance(1);
-    let second = h.store.take_due_tasks(10, 5).await.unwrap();
+    let second = h.store.take_due_tasks(Due::Timers, 10, 5).await.unwrap();
     assert_eq!((second.len(), second[0].task), (1, first[0].task));
     assert_ne!(second[0].token, first[0].token);
     assert_eq!(h.refused(Actor::Exchange, Action::Run(first[0])).await, Rejection::LeaseLost);
@@ -106,8 +106,8 @@ pub(super) async fn tasks_are_leased_oldest_first_and_within_the_limit(h: &Harne
     }
     h.clock.advance(60);
     let taken = |leases: Vec<clawrk_domain::Lease>| leases.iter().map(|lease| lease.task.job).collect::<Vec<_>>();
-    assert_eq!(taken(h.store.take_due_tasks(3, 30).await.unwrap()), jobs[..3]);
-    assert_eq!(taken(h.store.take_due_tasks(3, 30).await.unwrap()), jobs[3..]);
+    assert_eq!(taken(h.store.take_due_tasks(Due::Timers, 3, 30).await.unwrap()), jobs[..3]);
+    assert_eq!(taken(h.store.take_due_tasks(Due::Timers, 3, 30).await.unwrap()), jobs[3..]);
 }
 
 pub(super) async fn lists_are_in_order_and_come_in_pages(h: &Harness) {

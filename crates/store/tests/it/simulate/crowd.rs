@@ -194,6 +194,7 @@ fn name(action: &Action) -> &'static str {
             TaskKind::ExpireHold => "expire_hold",
             TaskKind::ExpireDeadline => "expire_deadline",
             TaskKind::CloseReview => "close_review",
+            TaskKind::Verify(_) => "verify",
         },
         _ => "other",
     }

@@ -1,0 +1,83 @@
+//! The verifiers: lease submissions that are to be looked at, and look at them, on every node.
+//!
+//! What is quick never waits for what is slow: checks, commands and criteria have seats of their own. A node takes no
+//! more than it has seats for; the rest waits in the database, where it costs nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawrk_domain::verification::Looks;
+use clawrk_store::{Due, StoreError};
+use futures_util::StreamExt;
+use futures_util::future::join3;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::sleep;
+
+use crate::error::causes;
+use crate::verify::{LEASE_SECONDS, look};
+use crate::{App, telemetry};
+
+/// How often a node that was not told looks for itself: for what others left, and what is due again.
+const REST: Duration = Duration::from_millis(500);
+
+/// Looks until the app stops.
+pub async fn run(app: App) {
+    join3(seated(&app, Looks::Checks), seated(&app, Looks::Commands), seated(&app, Looks::Criteria)).await;
+}
+
+async fn seated(app: &App, at: Looks) {
+    let mut in_hand = FuturesUnordered::new();
+    while !app.stopping.is_cancelled() {
+        let taken = match take(app, at).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::error!(cause = causes(&error), "submissions could not be taken; trying again");
+                Vec::new()
+            }
+        };
+        let took = !taken.is_empty();
+        in_hand.extend(taken);
+        tokio::select! {
+            Some(()) = in_hand.next() => {}
+            () = app.verifiers.nudged(at) => {}
+            () = sleep(REST), if !took => {}
+            () = app.stopping.cancelled() => {}
+        }
+    }
+    while in_hand.next().await.is_some() {}
+}
+
+/// Leases as many as there are seats for; each is looked at when it is polled.
+async fn take(app: &App, at: Looks) -> Result<Vec<impl Future<Output = ()> + use<'_>>, StoreError> {
+    let seats = app.verifiers.seats(at);
+    let seats: Vec<_> = std::iter::from_fn(|| Arc::clone(seats).try_acquire_owned().ok()).collect();
+    if seats.is_empty() {
+        return Ok(Vec::new());
+    }
+    let due = Due::Looks { at, overdue_seconds: app.verifiers.leaves_to_others_seconds(at) };
+    let leases = app.store.take_due_tasks(due, seats.len() as u32, LEASE_SECONDS).await?;
+    let looks = leases.into_iter().zip(seats).map(async move |(lease, _seat)| match look(app, lease).await {
+        Ok(()) => telemetry::task(lease.task.kind.as_str()),
+        Err(error) => {
+            tracing::error!(cause = causes(&error), job = %lease.task.job, "a submission was not looked at");
+        }
+    });
+    Ok(looks.collect())
+}
+
+/// Looks at everything that is due now, how many there were.
+pub async fn settle(app: &App) -> Result<usize, StoreError> {
+    let mut count = 0;
+    loop {
+        let before = count;
+        for at in [Looks::Checks, Looks::Commands, Looks::Criteria] {
+            for looked in take(app, at).await? {
+                looked.await;
+                count += 1;
+            }
+        }
+        if count == before {
+            return Ok(count);
+        }
+    }
+}

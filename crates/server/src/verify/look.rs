@@ -1,0 +1,144 @@
+//! One look at a submission, from the lease to the report.
+//!
+//! | Phase  | What happens                                                                                    |
+//! |--------|-------------------------------------------------------------------------------------------------|
+//! | read   | the job; a lease that is about something else by now is handed to the store, which clears it away |
+//! | look   | with what the look takes; meanwhile the lease is kept and the log is written down as it grows     |
+//! | report | once, and again until the store has taken it or another verifier has the task                    |
+//!
+//! Whoever loses the lease stops: the sandbox is ended, the model's answer is not waited for, nothing is reported.
+
+use std::time::Duration;
+
+use clawrk_domain::verification::{Found, Looking, Looks, Stage};
+use clawrk_domain::{Job, Lease, State, Submission};
+use clawrk_store::StoreError;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::log::Log;
+use super::scrub::Scrubber;
+use crate::App;
+use crate::error::causes;
+
+/// How long a lease lasts: another node takes over so long after the death of this one.
+pub(crate) const LEASE_SECONDS: i64 = 10;
+/// How often it is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How often the log is written down while the look goes on.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Before a report is made again that the store did not take.
+const REPORT_AGAIN: Duration = Duration::from_millis(500);
+
+/// Looks at the submission that a lease is about, and reports what was found.
+pub(crate) async fn look(app: &App, lease: Lease) -> Result<(), StoreError> {
+    let job = app.store.job(lease.task.job).await?;
+    let Some((job, submission, looking)) = job.as_ref().and_then(|job| current(job, lease)) else {
+        return app.exchange.run(lease).await;
+    };
+    let (scrubber, locked) = match app.vault.open_env(job.brief.sealed_env.as_deref()) {
+        Ok(variables) => (Scrubber::new(&variables), None),
+        Err(error) => (Scrubber::default(), Some(error.to_string())),
+    };
+    let log = Log::new(scrubber, app.store.clock().clone());
+    let look = async {
+        match locked {
+            Some(problem) => Found::Trouble { problem, pause_seconds: None },
+            None => find(app, job, submission, looking, &log).await,
+        }
+    };
+    let Some(found) = kept(app, lease, job.attempt_count, &log, look).await else { return Ok(()) };
+    report(app, lease, found, &log).await;
+    [Looks::Checks, Looks::Commands, Looks::Criteria].into_iter().for_each(|at| app.verifiers.nudge(at));
+    app.verifiers.followers.tell(job.id);
+    Ok(())
+}
+
+/// What the lease is about, if it still is.
+fn current(job: &Job, lease: Lease) -> Option<(&Job, &Submission, &Looking)> {
+    match &job.state {
+        State::Submitted(_, submission, Stage::Looking(looking)) if job.timer() == Some(lease.task) => {
+            Some((job, submission, looking))
+        }
+        _ => None,
+    }
+}
+
+async fn find(_app: &App, job: &Job, submission: &Submission, looking: &Looking, log: &Log) -> Found {
+    if looking.tries > 0 {
+        log.status(&format!("Looked at again: try {}", looking.tries + 1));
+    }
+    match looking.at {
+        Looks::Checks | Looks::Commands => {
+            log.status("The checks are being run");
+            let mut results = Vec::new();
+            for check in &job.brief.checks {
+                let Some(result) = check.apply(submission.output_text.as_deref()) else {
+                    return Found::Trouble { problem: "no sandbox is sound here".to_owned(), pause_seconds: None };
+                };
+                log.say(&format!("{} {}: {}", if result.pass { "pass" } else { "fail" }, result.kind, result.detail));
+                results.push(result);
+            }
+            Found::Checks(results)
+        }
+        Looks::Criteria => Found::NoJudge,
+    }
+}
+
+/// What comes of a look while the lease is one's own; none once it is not, or when the server stops.
+async fn kept(app: &App, lease: Lease, attempt: u32, log: &Log, look: impl Future<Output = Found>) -> Option<Found> {
+    let mut look = std::pin::pin!(look);
+    let [mut renew, mut tell] = [RENEW_EVERY, TELL_EVERY].map(interval);
+    for ticks in [&mut renew, &mut tell] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is now.
+        ticks.reset();
+    }
+    loop {
+        tokio::select! {
+            found = &mut look => return Some(found),
+            _ = tell.tick() => {
+                let lines = log.take();
+                // What is not written down for want of a database is not worth stopping for.
+                if !lines.is_empty() && app.store.log(lease, attempt, lines).await.is_ok_and(|is_mine| !is_mine) {
+                    return None;
+                }
+                app.verifiers.followers.tell(lease.task.job);
+            }
+            _ = renew.tick() => {
+                if app.store.renew(lease, LEASE_SECONDS).await.is_ok_and(|is_mine| !is_mine) {
+                    return None;
+                }
+            }
+            () = app.stopping.cancelled() => {
+                // Another node may have it at once.
+                if let Err(error) = app.store.renew(lease, 0).await {
+                    tracing::warn!(cause = causes(&error), "a verification's lease was not given back");
+                }
+                return None;
+            }
+        }
+    }
+}
+
+/// Reports what was found, until the store has taken it.
+async fn report(app: &App, lease: Lease, found: Found, log: &Log) {
+    let lines = log.take();
+    loop {
+        match app.exchange.report(lease, found.clone(), lines.clone()).await {
+            Ok(()) => return,
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(cause = causes(&error), job = %lease.task.job, "a finding could not be reported; trying again");
+            }
+            Err(error) => {
+                tracing::error!(cause = causes(&error), job = %lease.task.job, "a finding cannot be reported");
+                return;
+            }
+        }
+        tokio::select! {
+            () = sleep(REPORT_AGAIN) => {}
+            () = app.stopping.cancelled() => return,
+        }
+        // The lease may have run out meanwhile, and nobody else may have come.
+        let _ = app.store.renew(lease, LEASE_SECONDS).await;
+    }
+}
