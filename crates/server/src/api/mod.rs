@@ -12,6 +12,7 @@ pub mod logs;
 pub mod matches;
 pub mod stats;
 pub mod users;
+pub mod verify;
 pub mod wallet;
 pub mod work;
 

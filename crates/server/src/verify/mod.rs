@@ -14,20 +14,29 @@ mod followers;
 mod log;
 mod look;
 mod scrub;
+mod subject;
 
 use std::sync::Arc;
 
 use clawrk_domain::verification::Looks;
 use clawrk_domain::{Job, TaskKind};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use followers::Followers;
+pub(crate) use log::Log;
 pub(crate) use look::{LEASE_SECONDS, look};
+pub(crate) use scrub::Scrubber;
+pub(crate) use subject::Subject;
+
+/// How much is verified at once outside of any job.
+const VISITORS: usize = 16;
 
 /// What verifiers share.
 pub struct Verifiers {
     seats: [Arc<Semaphore>; 3],
     nudges: [Notify; 3],
+    /// The seats of what is verified outside of any job.
+    visitors: Arc<Semaphore>,
     /// Who follows the log of which job.
     pub(crate) followers: Followers,
 }
@@ -37,6 +46,7 @@ impl Verifiers {
         Self {
             seats: [8, 2, 16].map(|seats| Arc::new(Semaphore::new(seats))),
             nudges: Default::default(),
+            visitors: Arc::new(Semaphore::new(VISITORS)),
             followers: Followers::default(),
         }
     }
@@ -44,6 +54,11 @@ impl Verifiers {
     /// The seats of those that look at this.
     pub(crate) fn seats(&self, at: Looks) -> &Arc<Semaphore> {
         &self.seats[place(at)]
+    }
+
+    /// A seat for what is verified outside of any job; none when all are taken.
+    pub(crate) fn visitor(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.visitors).try_acquire_owned().ok()
     }
 
     /// Resolves when there may be something new to look at.
