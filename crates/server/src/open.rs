@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use clawrk_store::{Clock, Store, StoreError};
 
+use crate::app::Outside;
 use crate::config::Config;
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
-use crate::outside::structurer::Offline;
 use crate::vault::Vault;
 use crate::{App, random, serve};
 
@@ -65,6 +65,7 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
+    let outside = Outside { embedder, ..Outside::default() };
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
         None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
@@ -74,7 +75,7 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         return Err(OpenError::OtherSecret);
     }
     let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
-    let app = App::with_model(store, vault, config.policy.clone(), Box::new(Offline), limits, embedder);
+    let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)
 }
