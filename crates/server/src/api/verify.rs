@@ -78,6 +78,9 @@ pub async fn verify(
 ) -> Result<Response, Error> {
     caller.may(Scope::Work)?;
     let wanted = Wanted::read(input.body, app.store.clock().now())?;
+    if !wanted.criteria.is_empty() && !app.policy.has_judge {
+        return Err(Error::llm_not_configured());
+    }
     // A body has had its room for as long as it took to read: a verification may take minutes.
     drop(input.room);
     let seat = app.verifiers.visitor().ok_or_else(Error::too_busy)?;

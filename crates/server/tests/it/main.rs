@@ -36,4 +36,5 @@ mod texts;
 #[path = "../../src/outside/embed/tiny.rs"]
 mod tiny;
 mod users;
+mod verify;
 mod work;

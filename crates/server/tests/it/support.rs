@@ -16,7 +16,7 @@ use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::embed::Embedder;
 use clawrk_server::outside::structurer::Structurer;
-use clawrk_server::tasks::{counting, runner};
+use clawrk_server::tasks::{counting, runner, verifying};
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, meaning, router, serve};
 use clawrk_store::{Clock, Store};
@@ -189,6 +189,11 @@ impl TestApp {
     pub async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         runner::settle(&self.app).await.unwrap();
+    }
+
+    /// Looks at every submission that is to be looked at now; how many there were.
+    pub async fn verify(&self) -> usize {
+        verifying::settle(&self.app).await.unwrap()
     }
 
     /// Counts what happened to jobs.
