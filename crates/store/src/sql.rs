@@ -181,6 +181,7 @@ pub(crate) const EVENTS: &str = "SELECT n, at, kind, by_whom, status, agent_id, 
 /// The log of an attempt's verification, behind a line of it.
 pub(crate) const LOG: &str =
     "SELECT n, at, kind, text FROM logs WHERE job_id = $1 AND attempt = $2 AND n > $3 ORDER BY n LIMIT $4";
+pub(crate) const LOG_END: &str = "SELECT COALESCE(MAX(n), 0) FROM logs WHERE job_id = $1 AND attempt = $2";
 /// The attempts of a job that handed something in, the last one first.
 pub(crate) const SUBMITTED_ATTEMPTS: &str =
     "SELECT number, user_id, verification, review_until, stage, verify_at, outcome FROM attempts

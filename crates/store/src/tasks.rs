@@ -1,11 +1,11 @@
 //! What is written besides commands: leases of tasks, the seal, and the end of what is no longer needed.
 
 use clawrk_domain::verification::LogLine;
-use clawrk_domain::{Lease, TaskKind, Timestamp};
+use clawrk_domain::{JobId, Lease, TaskKind, Timestamp};
 
 use crate::submit::receipt_horizon;
 use crate::tx::{Lock, Step, Tx};
-use crate::writes::{Statement, log_line};
+use crate::writes::{Statement, log_lines};
 use crate::{Due, Reply, StoreError, row, sql};
 
 /// Leases tasks that are due. A task may be leased again when its lease ran out; the token tells whose it is.
@@ -58,9 +58,16 @@ pub(crate) async fn renew(tx: &mut impl Tx, lease: &Lease, seconds: i64) -> Resu
 pub(crate) async fn log(tx: &mut impl Tx, lease: &Lease, attempt: u32, lines: &[LogLine]) -> Result<Reply, StoreError> {
     let (_, is_current) = is_current(tx, lease).await?;
     if is_current {
-        tx.execute(lines.iter().map(|line| log_line(lease.task.job, attempt, line)).collect()).await?;
+        let (job, last) = (lease.task.job, log_end(tx, lease.task.job, attempt).await?);
+        tx.execute(log_lines(job, attempt, last, lines).collect()).await?;
     }
     Ok(Reply::IsCurrent(is_current))
+}
+
+/// The last line of a log; 0 where there is none.
+pub(crate) async fn log_end(tx: &mut impl Tx, job: JobId, attempt: u32) -> Result<i64, StoreError> {
+    let mut found = tx.look(vec![Step::Read(sql::LOG_END, vec![job.into(), attempt.into()])]).await?;
+    found.row(0).map_or(Ok(0), |row| row.int(0))
 }
 
 /// The time, and whether a lease is its task's current one.

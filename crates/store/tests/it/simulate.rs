@@ -322,7 +322,8 @@ impl Simulation {
             _ => ("checks", checks(job.brief.checks.len())),
         };
         self.count(&format!("found {what}"));
-        let log = vec![LogLine { at: self.one.clock.now(), kind: LogKind::Status, text: "reported".to_owned() }];
+        let line = |text: &str| LogLine { at: self.one.clock.now(), kind: LogKind::Status, text: text.to_owned() };
+        let log = vec![line("looked"), line("found"), line("reported")];
         self.submit(Actor::Exchange, Action::Report { lease, found, log }).await;
     }
 
