@@ -10,7 +10,8 @@ use clawrk_store::{Clock, Store, StoreError};
 use crate::config::Config;
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
-use crate::outside::structurer::Offline;
+use crate::outside::llm::{Llm, LlmOpenError};
+use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
 use crate::{App, random, serve};
 
@@ -44,6 +45,9 @@ pub enum OpenError {
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
+    /// The language model.
+    #[error(transparent)]
+    Llm(#[from] LlmOpenError),
     /// The secret's file.
     #[error("the secret key in {path} cannot be read or made")]
     SecretFile {
@@ -64,6 +68,7 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
+    let llm = config.llm.as_ref().map(Llm::open).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
@@ -74,7 +79,11 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         return Err(OpenError::OtherSecret);
     }
     let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
-    let app = App::with_model(store, vault, config.policy.clone(), Box::new(Offline), limits, embedder);
+    let structurer: Box<dyn Structurer> = match llm {
+        Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
+        None => Box::new(Offline),
+    };
+    let app = App::with_model(store, vault, config.policy.clone(), structurer, limits, embedder);
     serve::fill(&app).await?;
     Ok(app)
 }

@@ -66,7 +66,11 @@ impl LlmSetting {
             return if is_begun { Err(missing) } else { Ok(None) };
         };
         if provider != Provider::Ollama && address.is_none() && api_key.is_none() {
-            return Err(invalid("llm_api_key", "given beside llm_model, or llm_url where no key is needed", "left out"));
+            return Err(invalid(
+                "llm_api_key",
+                "given beside llm_model, or llm_url where no key is needed",
+                "left out",
+            ));
         }
         if api_key.as_ref().is_some_and(|key| !key.chars().all(|character| character.is_ascii_graphic())) {
             return Err(invalid("llm_api_key", "visible ASCII characters", MASK));

@@ -106,6 +106,14 @@ impl TestApp {
         Self::with(Box::new(structurer), LOOPBACK, limits).await
     }
 
+    /// The same, with a structurer that needs the store.
+    pub async fn modelled(structurer: impl FnOnce(Store) -> Box<dyn Structurer>) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let structurer = structurer(store.clone());
+        Self::over(store, structurer, LOOPBACK, clock, Arc::new(data), unhurried()).await
+    }
+
     /// The same, matching by meaning too; the model is at work.
     pub async fn embedding(embedder: Embedder) -> Self {
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());

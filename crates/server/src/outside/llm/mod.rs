@@ -136,10 +136,7 @@ pub struct LlmOpenError(#[from] reqwest::Error);
 
 impl std::fmt::Debug for Llm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Llm")
-            .field("provider", &self.line.provider)
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("Llm").field("provider", &self.line.provider).field("model", &self.model).finish_non_exhaustive()
     }
 }
 

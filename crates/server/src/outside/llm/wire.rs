@@ -134,7 +134,8 @@ pub(super) fn understood(provider: Provider, name: &str, body: &[u8]) -> Result<
         Provider::Anthropic => anthropic(parsed(body)?, name),
         Provider::Ollama => ollama(parsed(body)?),
     }?;
-    let is_object = answer.text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&answer.text).is_ok();
+    let is_object =
+        answer.text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&answer.text).is_ok();
     if is_object { Ok(answer) } else { Err(nonsense("it is no JSON object")) }
 }
 
@@ -179,7 +180,8 @@ fn whole(is_whole: bool) -> Result<(), LlmError> {
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, LlmError> {
     // What stands where the problem is may be anybody's text.
-    serde_json::from_slice(body).map_err(|error| LlmError::Nonsense(format!("{:?} error in its JSON", error.classify())))
+    serde_json::from_slice(body)
+        .map_err(|error| LlmError::Nonsense(format!("{:?} error in its JSON", error.classify())))
 }
 
 fn nonsense(problem: &str) -> LlmError {
