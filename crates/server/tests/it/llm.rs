@@ -81,7 +81,7 @@ fn troubles() -> Vec<(Reply, Expected)> {
         (Reply::Status(401, error("invalid_api_key")), (REFUSED, "(invalid_api_key): look at llm_api_key")),
         (Reply::Status(403, error(KEY)), (REFUSED, "403 Forbidden: look at llm_api_key")),
         (Reply::Status(404, error("model_not_found")), (REFUSED, "(model_not_found): look at llm_url")),
-        (Reply::Status(400, error("a sentence of canaries")), (REFUSED, "400 Bad Request")),
+        (Reply::Status(400, error("a canary in a sentence")), (REFUSED, "400 Bad Request")),
         (Reply::Status(400, error("context_length_exceeded")), (TOO_LONG, "context_length_exceeded")),
         (Reply::Status(413, String::new()), (TOO_LONG, "413")),
         (Reply::Status(429, error("rate_limit_exceeded")), (BUSY, "429")),
