@@ -4,6 +4,7 @@
 //! Secrets can also come from a file: `<key>_file` names it.
 
 mod embedding;
+mod llm;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use clawrk_domain::{Cents, Policy};
 use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
+pub use llm::{LlmSetting, Provider, SecondModel};
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 30] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -64,10 +66,26 @@ pub const KEYS: [Key; 26] = [
     later(secret("stripe_secret_key", "Stripe's secret key")),
     later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
     later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
-    later(key("llm_provider", "openai", "The LLM's protocol")),
-    later(key("llm_url", "", "The LLM's address")),
-    later(key("llm_model", "", "The LLM's name")),
-    later(secret("llm_api_key", "The LLM's key")),
+    key(
+        "llm_provider",
+        "openai",
+        "How the LLM is spoken to: openai (and whatever answers as it does), anthropic or ollama",
+    ),
+    key("llm_url", "", "The LLM's address, such as http://127.0.0.1:8000/v1; the provider's own if left out"),
+    key("llm_model", "", "The LLM's name; without one, prompts are read by rules and criteria by their sender"),
+    secret("llm_api_key", "The LLM's key"),
+    key(
+        "llm_estimates_per_day",
+        "200",
+        "Estimates by the LLM that a user may have on a day (UTC); after them the rules estimate. 0 for none",
+    ),
+    key(
+        "llm_verifications_per_day",
+        "200",
+        "Texts that a user may have looked at on a day (UTC) without a job; 0 for none",
+    ),
+    key("judge_second_model", "", "Another LLM of the same provider, which judges the submissions of dear jobs too"),
+    key("judge_second_from_cents", "", "The price from which it does, in cents"),
     key("embed_dir", "", "Folder of an embedding model, for matching by meaning as well as by words"),
     key(
         "embed_url",
@@ -195,6 +213,12 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The embedding model; none for matching by words alone.
     pub embedding: Option<Embedding>,
+    /// The language model; none for rules and reviews alone.
+    pub llm: Option<LlmSetting>,
+    /// Estimates by the language model that a user may have on a day.
+    pub estimates_per_day: u32,
+    /// Texts that a user may have verified on a day without a job.
+    pub verifications_per_day: u32,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -216,6 +240,7 @@ impl fmt::Debug for Config {
             .field("policy", &self.policy)
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
+            .field("llm", &self.llm)
             .finish()
     }
 }
@@ -342,6 +367,9 @@ impl Settings {
                 other => return Err(invalid("log_format", "text or json", other)),
             },
             embedding: Embedding::read(&optional)?,
+            llm: LlmSetting::read(&optional)?,
+            estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
+            verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }
@@ -420,7 +448,7 @@ mod tests {
 
     #[test]
     fn settings_without_effect_are_taken_with_a_word() {
-        let settings = Settings::read(&sources(&[("llm_model", "x")], &[], "")).unwrap();
-        assert_eq!(settings.warnings, ["llm_model has no effect in this version"]);
+        let settings = Settings::read(&sources(&[("upload_url", "x")], &[], "")).unwrap();
+        assert_eq!(settings.warnings, ["upload_url has no effect in this version"]);
     }
 }

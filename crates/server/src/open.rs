@@ -11,6 +11,8 @@ use crate::app::Outside;
 use crate::config::Config;
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
+use crate::outside::llm::{Llm, LlmOpenError};
+use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
 use crate::{App, random, serve};
 
@@ -44,6 +46,9 @@ pub enum OpenError {
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
+    /// The language model.
+    #[error(transparent)]
+    Llm(#[from] LlmOpenError),
     /// The secret's file.
     #[error("the secret key in {path} cannot be read or made")]
     SecretFile {
@@ -64,8 +69,8 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
+    let llm = config.llm.as_ref().map(Llm::open).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
-    let outside = Outside { embedder, ..Outside::default() };
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
         None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
@@ -75,6 +80,11 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         return Err(OpenError::OtherSecret);
     }
     let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
+    let structurer: Box<dyn Structurer> = match llm {
+        Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
+        None => Box::new(Offline),
+    };
+    let outside = Outside { structurer, embedder };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)

@@ -215,6 +215,13 @@ pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, finge
             fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
 pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
 
+/// Counts to one more than the limit and no further.
+pub(crate) const SPEND: &str = "INSERT INTO budgets (user_id, day, what, spent) VALUES ($1, $2, $3, 1)
+     ON CONFLICT (user_id, day, what) DO UPDATE SET
+            spent = CASE WHEN budgets.spent <= $4 THEN budgets.spent + 1 ELSE budgets.spent END";
+pub(crate) const SPENT: &str = "SELECT spent FROM budgets WHERE user_id = $1 AND day = $2 AND what = $3";
+pub(crate) const DROP_BUDGETS: &str = "DELETE FROM budgets WHERE day < $1";
+
 pub(crate) const SEAL: &str = "SELECT sealed FROM seal WHERE id = 1";
 pub(crate) const KEEP_SEAL: &str = "INSERT INTO seal (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
 

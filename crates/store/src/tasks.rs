@@ -1,7 +1,7 @@
-//! What is written besides commands: leases of tasks, the seal, and the end of what is no longer needed.
+//! What is written besides commands: leases of tasks, budgets, the seal, and the end of what is no longer needed.
 
 use clawrk_domain::verification::LogLine;
-use clawrk_domain::{JobId, Lease, TaskKind, Timestamp};
+use clawrk_domain::{JobId, Lease, TaskKind, Timestamp, UserId};
 
 use crate::submit::receipt_horizon;
 use crate::tx::{Lock, Step, Tx};
@@ -79,10 +79,29 @@ async fn is_current(tx: &mut impl Tx, lease: &Lease) -> Result<(Timestamp, bool)
     Ok((found.now, current == Some((task.due_at, token))))
 }
 
-/// Forgets answers that were kept for longer than a day.
+/// Takes one of what a user may have of something on this day, if there is one left.
+pub(crate) async fn spend(tx: &mut impl Tx, user: UserId, what: &str, limit: u32) -> Result<Reply, StoreError> {
+    let day = day(tx.look(Vec::new()).await?.now);
+    let budget = vec![user.into(), day.into(), what.into()];
+    // Written first: whoever else takes one waits for the row, and what is read then is one's own place in the line.
+    let values = budget.iter().cloned().chain([limit.into()]).collect();
+    tx.execute(vec![Statement { sql: sql::SPEND, values, one_row: true }]).await?;
+    let spent = tx.look(vec![Step::Read(sql::SPENT, budget)]).await?.row(0);
+    let spent = spent.ok_or_else(|| StoreError::Corrupt("no budget".to_owned()))?.int(0)?;
+    Ok(Reply::Spent(spent <= i64::from(limit)))
+}
+
+/// Days since 1970-01-01, UTC.
+const fn day(now: Timestamp) -> i64 {
+    now.micros().div_euclid(86_400_000_000)
+}
+
+/// Forgets answers that were kept for longer than a day, and budgets of days that are over.
 pub(crate) async fn drop_old_receipts(tx: &mut impl Tx) -> Result<Reply, StoreError> {
-    let horizon = receipt_horizon(tx.look(Vec::new()).await?.now);
-    tx.execute(vec![Statement { sql: sql::DROP_RECEIPTS, values: vec![horizon.into()], one_row: false }]).await?;
+    let now = tx.look(Vec::new()).await?.now;
+    let drop = |sql, before| Statement { sql, values: vec![before], one_row: false };
+    let receipts = drop(sql::DROP_RECEIPTS, receipt_horizon(now).into());
+    tx.execute(vec![receipts, drop(sql::DROP_BUDGETS, day(now).into())]).await?;
     Ok(Reply::Done)
 }
 

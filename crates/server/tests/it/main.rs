@@ -11,11 +11,13 @@ mod directory;
 mod edge;
 
 mod endpoint;
+mod fake_llm;
 mod fields;
 mod idempotency;
 mod jobs;
 mod keys;
 mod live;
+mod llm;
 mod log;
 mod matches;
 mod matrix;
@@ -31,6 +33,7 @@ mod sight;
 mod stats;
 mod story;
 mod strangers;
+mod structuring;
 mod support;
 mod texts;
 #[path = "../../src/outside/embed/tiny.rs"]

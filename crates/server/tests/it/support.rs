@@ -108,6 +108,15 @@ impl TestApp {
         Self::with(outside, LOOPBACK, limits).await
     }
 
+    /// The same, with a structurer that needs the store.
+    pub async fn modelled(structurer: impl FnOnce(Store) -> Box<dyn Structurer>) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let structurer = structurer(store.clone());
+        let outside = Outside { structurer, ..Outside::default() };
+        Self::over(store, outside, LOOPBACK, clock, Arc::new(data), unhurried()).await
+    }
+
     /// The same, matching by meaning too; the model is at work.
     pub async fn embedding(embedder: Embedder) -> Self {
         let outside = Outside { embedder: Some(embedder), ..Outside::default() };
