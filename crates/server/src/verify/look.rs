@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use clawrk_domain::verification::{Found, Looking, Looks, Stage};
+use clawrk_domain::verification::{Found, Handed, Looking, Looks, Stage};
 use clawrk_domain::{Job, Lease, State, Submission};
 use clawrk_store::StoreError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -72,7 +72,8 @@ async fn find(_app: &App, job: &Job, submission: &Submission, looking: &Looking,
             log.status("The checks are being run");
             let mut results = Vec::new();
             for check in &job.brief.checks {
-                let Some(result) = check.apply(submission.output_text.as_deref()) else {
+                let handed = Handed { output_text: submission.output_text.as_deref(), files: &[] };
+                let Some(result) = check.apply(&handed) else {
                     return Found::Trouble { problem: "no sandbox is sound here".to_owned(), pause_seconds: None };
                 };
                 log.say(&format!("{} {}: {}", if result.pass { "pass" } else { "fail" }, result.kind, result.detail));
