@@ -78,7 +78,7 @@ impl Schema {
         let looks = self.parts.looks(value).ok_or(Unfit::TooMuch)?;
         if looks <= EXPLAINED {
             return self.validator.validate(value).map_err(|error| {
-                let keyword = error.keyword().to_owned();
+                let keyword = error.kind().keyword().to_owned();
                 Unfit::Differs(Some((error.instance_path().to_string(), keyword)))
             });
         }

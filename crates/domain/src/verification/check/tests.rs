@@ -278,8 +278,11 @@ proptest! {
         if let Ok(checks) = read_checks(&[check]) {
             let result = checks[0].apply(&handed).unwrap();
             prop_assert!(result.detail.chars().count() <= DETAIL);
-            prop_assert!(!result.detail.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)
-                || ('\u{2066}'..='\u{2069}').contains(&c) || c == '\u{200f}'));
+            let steers = |c: char| {
+                c.is_control() || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200f}".contains(c)
+            };
+            let steered = result.detail.chars().any(steers);
+            prop_assert!(!steered, "{}", result.detail);
             prop_assert_eq!(&checks[0].apply(&handed).unwrap(), &result);
         }
     }
