@@ -11,11 +11,12 @@ const QUOTE: usize = 60;
 
 /// How many words a text has: pieces between word boundaries (UAX #29) that hold a letter or a digit to be seen.
 ///
-/// Marks, pictures and blanks alone are no words, nor are letters that are drawn as nothing. A hyphen parts two words;
-/// an apostrophe or a full stop between letters does not.
+/// Marks, pictures and blanks alone are no words. What is drawn as nothing is as good as absent: it is no letter, and
+/// parts no words. A hyphen parts two; an apostrophe or a full stop between letters does not.
 pub(super) fn words(text: &str) -> usize {
     let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
-    text.unicode_words().filter(|word| word.chars().any(|c| c.is_alphanumeric() && !ignorable.contains(c))).count()
+    let seen: String = text.chars().filter(|c| !ignorable.contains(*c)).collect();
+    seen.unicode_words().filter(|word| word.contains(char::is_alphanumeric)).count()
 }
 
 /// A piece of somebody's text between quotation marks: short, and with nothing in it that steers a terminal or a reader.
