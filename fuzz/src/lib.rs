@@ -12,9 +12,11 @@ use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::response::IntoResponse;
 use clawrk_domain::action::Posting;
 use clawrk_domain::estimate::estimate;
-use clawrk_domain::verification::{Handed, HandedFile, read_checks};
 use clawrk_domain::matching::{Index, Reading, Text, terms};
-use clawrk_domain::{AgentId, Cents, Check, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits};
+use clawrk_domain::verification::{Handed, HandedFile, read_checks};
+use clawrk_domain::{
+    AgentId, Cents, Check, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits,
+};
 use clawrk_server::apikey;
 use clawrk_server::config::{KEYS, Settings, Source, Sources};
 use clawrk_server::decode::{self, HeadRead, HeadReader};

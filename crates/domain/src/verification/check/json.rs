@@ -48,7 +48,8 @@ fn numbers(text: &str) -> Result<(), String> {
             b'"' => in_string = !in_string,
             b'-' | b'0'..=b'9' if !in_string => {
                 let token = &text[at..];
-                let end = token.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+                let end =
+                    token.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
                 let token = &token[..end.unwrap_or(token.len())];
                 if !is_exact(token) {
                     return Err(format!("the number {} is too large or too fine to be read exactly", quoted(token)));
@@ -160,14 +161,37 @@ mod tests {
 
     #[test]
     fn only_numbers_that_are_read_as_themselves_are_read() {
-        for good in ["0", "-0", "0.0", "0e9", "1", "1.0", "1e3", "0.1", "0.30000000000000004", "18446744073709551615",
-            "-9223372036854775808", "1.5e-300", "9007199254740991.0", "1E+2", "-2.50", "100e-2"]
-        {
+        for good in [
+            "0",
+            "-0",
+            "0.0",
+            "0e9",
+            "1",
+            "1.0",
+            "1e3",
+            "0.1",
+            "0.30000000000000004",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1.5e-300",
+            "9007199254740991.0",
+            "1E+2",
+            "-2.50",
+            "100e-2",
+        ] {
             assert!(is_exact(good) && strict(good).is_ok(), "{good}");
         }
-        for bad in ["18446744073709551616", "-9223372036854775809", "1.0000000000000001", "1e-400", "1e23", "1e400",
-            "9007199254740993.0", "0.100000000000000000001", "1e999999999999999999999"]
-        {
+        for bad in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "1.0000000000000001",
+            "1e-400",
+            "1e23",
+            "1e400",
+            "9007199254740993.0",
+            "0.100000000000000000001",
+            "1e999999999999999999999",
+        ] {
             assert!(!is_exact(bad) && strict(bad).is_err() && strict(&format!(" [{bad}]")).is_err(), "{bad}");
         }
         assert!(strict(r#"{"a":"1e400 \" 1e400","1e400":[1,-2,3.5],"b\\":7}"#).is_ok(), "texts are no numbers");

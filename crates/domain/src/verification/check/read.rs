@@ -39,7 +39,7 @@ pub(crate) fn allowed(checks: &[Check]) -> Result<(), Rejection> {
 }
 
 fn refused(at: usize) -> impl Fn(Wrong) -> Rejection {
-    move |(field, problem)| Rejection::BadCheck { at, field, problem }
+    move |(field, problem)| Rejection::BadCheck(Box::new((at, format!("{field} {problem}"))))
 }
 
 fn bounded(checks: usize, most: usize, bytes: impl Fn() -> usize) -> Result<(), Rejection> {

@@ -212,9 +212,9 @@ impl Parts {
                     if !names.is_empty() {
                         self.spend(&Value::String(name.clone()), &names, stack, left)?;
                     }
-                    let named = flat.iter().filter_map(|(part, times)| {
-                        self.list[*part].property.get(name).map(|part| (*part, *times))
-                    });
+                    let named = flat
+                        .iter()
+                        .filter_map(|(part, times)| self.list[*part].property.get(name).map(|part| (*part, *times)));
                     *left = left.checked_sub(flat.len() as u64)?;
                     self.spend(value, &merged(named.chain(any.iter().copied())), stack, left)
                 })
@@ -382,7 +382,9 @@ impl<'a> Reader<'a> {
     fn referred(&self, to: &Value) -> Result<&'a Value, String> {
         let way = to.as_str().and_then(|to| to.strip_prefix('#'));
         let Some(way) = way.filter(|way| (way.is_empty() || way.starts_with('/')) && !way.contains('%')) else {
-            return Err("has a $ref that leads elsewhere: only such as \"#\" and \"#/$defs/name\" are followed".to_owned());
+            return Err(
+                "has a $ref that leads elsewhere: only such as \"#\" and \"#/$defs/name\" are followed".to_owned()
+            );
         };
         let found = self.root.pointer(way).filter(|found| found.is_object() || found.is_boolean());
         found.ok_or_else(|| format!("has a $ref to {}, where there is no schema", quoted(way)))
@@ -501,7 +503,8 @@ mod tests {
     fn each_draft_means_what_it_says() {
         let dated = json!({"format": "date"});
         assert!(fits(&dated, &json!("2026-11-26")) && !fits(&dated, &json!("2026-11-31")), "formats are held to");
-        let four = json!({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 5, "exclusiveMinimum": true});
+        let four =
+            json!({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 5, "exclusiveMinimum": true});
         assert!(fits(&four, &json!(6)) && !fits(&four, &json!(5)));
         let seven = json!({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]});
         assert!(fits(&seven, &json!(["a", 5])) && !fits(&seven, &json!([5])));

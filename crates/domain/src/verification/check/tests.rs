@@ -136,7 +136,10 @@ fn a_check_of_a_text_fails_when_only_files_came() {
         assert!(!result.pass);
         assert_eq!(result.detail, "there is no output_text: only files were handed in");
     }
-    assert_eq!(one(json!({"type": "command", "run": "true"})).apply(&Handed { output_text: Some(""), files: &[] }), None);
+    assert_eq!(
+        one(json!({"type": "command", "run": "true"})).apply(&Handed { output_text: Some(""), files: &[] }),
+        None
+    );
 }
 
 #[test]
@@ -219,10 +222,7 @@ fn what_is_no_check_is_refused_in_words() {
             json!({"type": "command", "run": "true", "timeout_seconds": 1.5}),
             "checks[1].timeout_seconds must be a whole number, not below 0, not a number with a fraction or an exponent",
         ),
-        (
-            json!({"type": "command", "run": "true", "env": "yes"}),
-            "checks[1].env must be true or false, not a text",
-        ),
+        (json!({"type": "command", "run": "true", "env": "yes"}), "checks[1].env must be true or false, not a text"),
         (
             json!({"type": "file", "name": " "}),
             "checks[1].name must be 1 to 255 characters, none of them a control character",
