@@ -13,7 +13,10 @@ use axum::response::IntoResponse;
 use clawrk_domain::action::Posting;
 use clawrk_domain::estimate::estimate;
 use clawrk_domain::matching::{Index, Reading, Text, terms};
-use clawrk_domain::{AgentId, Cents, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits};
+use clawrk_domain::verification::{Handed, HandedFile, read_checks};
+use clawrk_domain::{
+    AgentId, Cents, Check, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits,
+};
 use clawrk_server::apikey;
 use clawrk_server::config::{KEYS, Settings, Source, Sources};
 use clawrk_server::decode::{self, HeadRead, HeadReader};
@@ -24,8 +27,9 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// Every function, by the name of its target, which is also the folder of its seeds.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("bodies", bodies),
+    ("checks", checks),
     ("counts", counts),
     ("head", head),
     ("idempotency", idempotency),
@@ -327,6 +331,38 @@ fn key(text: &str) {
         bent[at] = if bent[at] == b'a' { b'b' } else { b'a' };
         let bent = String::from_utf8(bent).expect("ASCII");
         assert_eq!(apikey::id_of(&bent), None, "letter {at}");
+    }
+}
+
+/// The first line is a list of checks, the rest what was handed in. What is read is kept as the same and says the same
+/// again; what it says is short and steers nobody; and a text is passed by no check that does not hold for it.
+pub fn checks(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (list, output) = text.split_once('\n').unwrap_or((text, ""));
+    let Ok(Value::Array(list)) = serde_json::from_str(list) else { return };
+    let checks = match read_checks(&list) {
+        Ok(checks) => checks,
+        Err(refused) => return assert!(!refused.to_string().contains(char::is_control), "{refused}"),
+    };
+    let kept = serde_json::json!(checks);
+    assert_eq!(read_checks(kept.as_array().expect("a list")).as_ref(), Ok(&checks), "what is kept is read again");
+    let name = output.lines().next().unwrap_or_default().to_owned();
+    let files = [HandedFile { name: name.clone(), size: output.len() as u64, sha256: "0".repeat(64) }];
+    for check in &checks {
+        let both = check.apply(&Handed { output_text: Some(output), files: &files });
+        let Some(both) = both else { continue };
+        assert!(both.detail.chars().count() <= 500 && !both.detail.contains(char::is_control), "{}", both.detail);
+        assert_eq!(check.apply(&Handed { output_text: Some(output), files: &files }).as_ref(), Some(&both));
+        let nothing = check.apply(&Handed { output_text: None, files: &[] }).expect("it is no command");
+        assert!(!nothing.pass, "nothing passes {check:?}");
+        let holds = match check {
+            Check::Contains { text } => output.as_bytes().windows(text.len()).any(|part| part == text.as_bytes()),
+            Check::JsonSchema { .. } => serde_json::from_str::<Value>(output).is_ok(),
+            Check::MinWords { count } => output.chars().filter(|c| c.is_alphanumeric()).count() >= *count as usize,
+            Check::File { name: wanted, .. } => *wanted == name,
+            Check::Regex { .. } | Check::Command { .. } => true,
+        };
+        assert!(holds || !both.pass, "{check:?} is passed by {output:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::key::NewKey;
 use crate::limits;
-use crate::verification::{Found, LogLine};
+use crate::verification::{Found, LogLine, check};
 use crate::{AgentId, Cents, Check, JobId, KeyId, Lease, Rejection, Timestamp, UserId, Verdict};
 
 /// Someone asks for something. A rejected command writes nothing.
@@ -175,6 +175,7 @@ impl Posting {
         limits::optional_text("description", self.description.as_deref(), limits::PROMPT)?;
         limits::optional_text("requirements", self.requirements.as_deref(), limits::PROSE)?;
         limits::criteria(&self.criteria)?;
+        check::allowed(&self.checks)?;
         limits::within("price_cents", self.price.0, &limits::PRICE_CENTS)?;
         limits::within("time_limit_seconds", self.time_limit_seconds, &limits::TIME_LIMIT_SECONDS)
     }

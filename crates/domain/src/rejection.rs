@@ -15,6 +15,12 @@ pub enum Rejection {
         /// What is wrong with it: goes on after the name.
         problem: Cow<'static, str>,
     },
+    /// A check is malformed or out of bounds.
+    #[error("checks[{}]{}", .0.0, .0.1)]
+    BadCheck(
+        /// Which one, from 0, and the rest of the sentence: its field after a dot, and what is wrong with it.
+        Box<(usize, String)>,
+    ),
     /// No such thing, or none that the caller may know of.
     #[error("No such {0}")]
     NotFound(&'static str),
@@ -114,7 +120,7 @@ impl Rejection {
     /// The stable code of this refusal and its sort.
     pub const fn code(&self) -> (&'static str, Sort) {
         match self {
-            Self::Invalid { .. } => ("invalid_field", Sort::Bad),
+            Self::Invalid { .. } | Self::BadCheck(_) => ("invalid_field", Sort::Bad),
             Self::NotFound(_) => ("not_found", Sort::Absent),
             Self::NotTheSender => ("not_the_sender", Sort::Forbidden),
             Self::HeldByAnother => ("held_by_another", Sort::Forbidden),

@@ -3,14 +3,14 @@
 //! A job has checks, which a machine decides, and criteria, which a judge does. [`Verification`] is the verdict with all
 //! that it rests on; [`Stage`] is how far a submission has come on its way there.
 
-mod check;
+pub mod check;
 mod stage;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-pub use check::{Check, CheckResult};
+pub use check::{Check, CheckResult, Handed, HandedFile, read_checks};
 pub use stage::{Found, LogKind, LogLine, Looking, Looks, Stage};
 
 /// Whether a submission is what was asked for.

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::{Action, Answer, Cents, Check, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
+use clawrk_domain::verification::read_checks;
+use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct RunBody {
     attachments: Option<Vec<serde_json::Value>>,
     /// What a machine holds the submission against; at most 20.
     #[schema(value_type = Option<Vec<Object>>)]
-    checks: Option<Vec<Check>>,
+    checks: Option<Vec<serde_json::Value>>,
     /// 100 to 100,000; estimated if absent.
     price_cents: Option<i64>,
     /// Taken as the price when that is absent: an estimate can be sent back as it came.
@@ -214,7 +215,7 @@ async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, 
         description: body.description.unwrap_or(guess.description),
         requirements: body.requirements.unwrap_or(guess.requirements),
         criteria: body.criteria.unwrap_or(guess.criteria),
-        checks: body.checks.unwrap_or_default(),
+        checks: read_checks(&body.checks.unwrap_or_default())?,
         sealed_env: app.vault.seal_env(&env_vars),
         price: Cents(price.unwrap_or(guess.price_cents)),
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),

@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::check_output;
-use clawrk_domain::verification::Found;
+use clawrk_domain::verification::{Found, read_checks};
 use clawrk_domain::{Check, Rejection, Scope, Submission, Timestamp, Verdict, Verification, limits};
 use futures_util::stream;
 use serde::Deserialize;
@@ -48,7 +48,7 @@ pub struct VerifyBody {
     criteria: Option<Vec<String>>,
     /// What a machine holds it against; at most 20.
     #[schema(value_type = Option<Vec<Object>>)]
-    checks: Option<Vec<Check>>,
+    checks: Option<Vec<serde_json::Value>>,
     /// The text; at most 1 MiB.
     output_text: Option<String>,
     /// The files, as upload ids.
@@ -109,7 +109,8 @@ struct Wanted {
 
 impl Wanted {
     fn read(body: VerifyBody, now: Timestamp) -> Result<Self, Error> {
-        let (checks, criteria) = (body.checks.unwrap_or_default(), body.criteria.unwrap_or_default());
+        let checks = read_checks(&body.checks.unwrap_or_default())?;
+        let criteria = body.criteria.unwrap_or_default();
         if checks.is_empty() && criteria.is_empty() {
             return Err(
                 Rejection::invalid("criteria", "must be given, or checks: there is nothing to verify by").into()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clawrk_domain::verification::Found;
+use clawrk_domain::verification::{Found, Handed};
 use clawrk_domain::{Brief, Check, Submission};
 
 use super::log::Log;
@@ -27,8 +27,9 @@ impl Subject<'_> {
     pub(crate) async fn checked(&self, _app: &App, log: &Log) -> Found {
         log.status(&format!("Running {}", count(self.checks.len(), "check", "checks")));
         let mut results = Vec::with_capacity(self.checks.len());
+        let handed = Handed { output_text: self.submission.output_text.as_deref(), files: &[] };
         for check in self.checks {
-            let Some(result) = check.apply(self.submission.output_text.as_deref()) else {
+            let Some(result) = check.apply(&handed) else {
                 return Found::Trouble { problem: "no sandbox is sound here".to_owned(), pause_seconds: None };
             };
             log.say(&format!("{}: {}: {}", result.kind, if result.pass { "pass" } else { "fail" }, result.detail));

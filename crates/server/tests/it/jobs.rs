@@ -46,7 +46,14 @@ async fn what_is_out_of_bounds_is_refused_and_nothing_is_stored() {
         }
     }
     ada.post("/api/jobs/run", json!({"prompt": "x", "attachments": ["a"]})).await.refused(503, "not_available_yet");
-    ada.post("/api/jobs/run", json!({"prompt": "x", "checks": [{}]})).await.refused(503, "not_available_yet");
+    for (check, said) in [
+        (json!({}), "checks[1].type is missing"),
+        (json!({"type": "regex", "pattern": "("}), "checks[1].pattern is no regular expression: unclosed group"),
+    ] {
+        let body = json!({"prompt": "x", "checks": [{"type": "contains", "text": "a"}, check]});
+        let answer = ada.post("/api/jobs/run", body).await.expect(400);
+        assert_eq!((answer["error"].as_str(), answer["code"].as_str()), (Some(said), Some("invalid_field")));
+    }
     assert_eq!(ada.get("/api/jobs").await.expect(200), json!([]));
     assert_eq!(ada.balance().await, 50_00);
 }
