@@ -29,7 +29,8 @@ const STATUS_FD: i32 = 4;
 const FILTER_FD: i32 = 5;
 
 /// Writes itself into the groups and becomes the rest of its arguments.
-const JOIN: &str = r#"n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 1; shift; n=$((n-1)); done; exec "$@""#;
+const JOIN: &str =
+    r#"n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 1; shift; n=$((n-1)); done; exec "$@""#;
 
 /// Bubblewrap as it is installed.
 #[derive(Debug)]
@@ -123,7 +124,9 @@ impl Bubblewrap {
         }
         if let Some(uid) = slot.uid() {
             words.push(self.setpriv.clone().into());
-            words.extend([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()].map(Into::into));
+            words.extend(
+                [format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()].map(Into::into),
+            );
         }
         words.push(self.bwrap.clone().into());
         let mut command = Command::new(&words[0]);
@@ -176,7 +179,9 @@ struct Flags(Vec<u8>);
 
 impl Flags {
     fn words(&mut self, words: &str) {
-        words.split_whitespace().for_each(|word| drop(self.word(word)));
+        for word in words.split_whitespace() {
+            self.word(word);
+        }
     }
 
     fn word(&mut self, word: &str) -> &mut Self {

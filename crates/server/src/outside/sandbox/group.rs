@@ -126,7 +126,11 @@ impl Group {
 
     /// The files that a process writes itself into.
     pub(super) fn doors(&self) -> Vec<PathBuf> {
-        [Some(&self.memory), self.pids.as_ref()].into_iter().flatten().map(|folder| folder.join("cgroup.procs")).collect()
+        [Some(&self.memory), self.pids.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.join("cgroup.procs"))
+            .collect()
     }
 
     /// Whether the kernel killed a process for want of memory.
@@ -134,7 +138,9 @@ impl Group {
         ["memory.events", "memory.oom_control"]
             .iter()
             .filter_map(|name| fs::read_to_string(self.memory.join(name)).ok())
-            .any(|text| text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0")))
+            .any(|text| {
+                text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+            })
     }
 
     /// Kills whatever is in it.
@@ -144,7 +150,7 @@ impl Group {
         }
         let inside = fs::read_to_string(self.memory.join("cgroup.procs")).unwrap_or_default();
         for pid in inside.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-            drop(kill_process(pid, Signal::KILL));
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 
@@ -175,7 +181,8 @@ pub(super) fn sweep(prefix: &str, is_alive: impl Fn(&str) -> bool) {
             if !dead {
                 continue;
             }
-            for group in fs::read_dir(home.path()).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            for group in fs::read_dir(home.path()).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir())
+            {
                 let group = Group { memory: group.path(), pids: None };
                 group.kill();
                 drop(group.remove());

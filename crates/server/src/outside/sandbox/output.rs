@@ -34,8 +34,12 @@ pub(super) struct TooMuch;
 
 impl<F: FnMut(Stream, &str)> Printed<F> {
     pub(super) fn new(tell: F, env: &BTreeMap<String, String>) -> Self {
-        let mut hidden: Vec<String> =
-            env.values().flat_map(|value| value.lines()).filter(|part| part.len() >= TELLING).map(str::to_owned).collect();
+        let mut hidden: Vec<String> = env
+            .values()
+            .flat_map(|value| value.lines())
+            .filter(|part| part.len() >= TELLING)
+            .map(str::to_owned)
+            .collect();
         // The longest first: one may hold another.
         hidden.sort_by_key(|part| std::cmp::Reverse(part.len()));
         Self { tell, out: Vec::new(), err: Vec::new(), left: limits::OUTPUT, hidden }
@@ -100,7 +104,15 @@ fn cut_character(bytes: &[u8]) -> usize {
         Err(_) => (1..4)
             .find(|&back| {
                 let lead = bytes[bytes.len() - back];
-                let length = if lead >= 0xf0 { 4 } else if lead >= 0xe0 { 3 } else if lead >= 0xc0 { 2 } else { 1 };
+                let length = if lead >= 0xf0 {
+                    4
+                } else if lead >= 0xe0 {
+                    3
+                } else if lead >= 0xc0 {
+                    2
+                } else {
+                    1
+                };
                 length > back
             })
             .unwrap_or(0),
@@ -156,7 +168,8 @@ mod tests {
 
     #[test]
     fn values_of_variables_are_hidden_unless_they_are_too_short_to_tell() {
-        let env = [("KEY", "secret-canary"), ("LONGER", "secret-canary-2"), ("N", "1"), ("TWO", "first line\nsecond line")];
+        let env =
+            [("KEY", "secret-canary"), ("LONGER", "secret-canary-2"), ("N", "1"), ("TWO", "first line\nsecond line")];
         let (lines, _) = told(&[(Stream::Out, b"1 secret-canary secret-canary-2 second line\n")], &env);
         assert_eq!(texts(&lines), ["1 *** *** ***"]);
     }

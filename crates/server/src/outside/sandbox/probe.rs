@@ -104,6 +104,10 @@ fn secret(sandbox: &Sandbox) -> Result<PathBuf, SandboxError> {
 
 /// Whether a process with this argument runs on the machine.
 fn runs(argument: &str) -> bool {
-    let commands = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let commands = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     commands.into_iter().any(|command| command.split(|&byte| byte == 0).any(|word| word == argument.as_bytes()))
 }

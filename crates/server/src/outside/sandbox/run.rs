@@ -202,14 +202,14 @@ impl Drop for Running {
 
 fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        drop(kill_process(pid, Signal::KILL));
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 
 /// Whether a first process and its namespace are gone; one that came to us is reaped.
 fn is_gone(first: u32) -> bool {
     let Some(pid) = i32::try_from(first).ok().and_then(Pid::from_raw) else { return true };
-    drop(waitpid(Some(pid), WaitOptions::NOHANG));
+    let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     !watch::is_alive(first)
 }
 

@@ -37,7 +37,8 @@ impl Home {
     /// Makes the folder below `parent`, and removes those that killed servers left there.
     pub(super) fn make(parent: &Path) -> io::Result<Self> {
         sweep(parent);
-        let path = parent.join(format!("{PREFIX}{}.{}", rustix::process::geteuid().as_raw(), hex::encode(random::unique())));
+        let path =
+            parent.join(format!("{PREFIX}{}.{}", rustix::process::geteuid().as_raw(), hex::encode(random::unique())));
         // Other users pass through it, to what is theirs, and cannot list it.
         DirBuilder::new().mode(0o711).create(&path)?;
         let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK))?;
@@ -64,7 +65,10 @@ impl Drop for Home {
 
 /// Whether the server that made the folder still lives; a folder that cannot be asked counts as alive.
 pub(super) fn alive(folder: &Path) -> bool {
-    let lock = OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(folder.join(LOCK));
+    let lock = OpenOptions::new()
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(folder.join(LOCK));
     match lock {
         Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err(),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
@@ -76,7 +80,8 @@ fn sweep(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        let ours = entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
+        let ours =
+            entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
         // A folder whose lock is not made yet is a second old at most.
         if named && ours && entry.path().join(LOCK).exists() && !alive(&entry.path()) {
             drop(std::fs::remove_dir_all(entry.path()));
@@ -169,10 +174,6 @@ impl Staging {
 
     pub(super) fn slot(&self) -> &Slot {
         &self.slot
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     pub(super) fn submission(&self) -> PathBuf {
