@@ -28,9 +28,9 @@ const FLAGS_FD: i32 = 3;
 const STATUS_FD: i32 = 4;
 const FILTER_FD: i32 = 5;
 
-/// Writes itself into the groups and becomes the rest of its arguments.
-const JOIN: &str =
-    r#"n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 1; shift; n=$((n-1)); done; exec "$@""#;
+/// Writes itself into the groups and becomes the rest of its arguments, without what the shell adds to the environment.
+const JOIN: &str = "n=$1; shift; while [ \"$n\" -gt 0 ]; do echo $$ > \"$1\" || exit 1; shift; n=$((n-1)); done; \
+                    exec /usr/bin/env -i \"$@\"";
 
 /// Bubblewrap as it is installed.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(super) struct Bubblewrap {
     setpriv: PathBuf,
     version: String,
     filters: Vec<Vec<u8>>,
+    /// Files that the server was started with, and that those it starts would have too.
+    inherited: Vec<i32>,
 }
 
 /// What one start is made of.
@@ -68,6 +70,7 @@ impl Bubblewrap {
             setpriv: program("setpriv", "util-linux")?,
             version,
             filters: seccomp::filters().map_err(Unsound::Filter)?,
+            inherited: inherited(),
         })
     }
 
@@ -84,6 +87,10 @@ impl Bubblewrap {
         ];
         for (child_fd, filter) in (FILTER_FD..).zip(&self.filters) {
             files.push(FdMapping { parent_fd: in_memory("filter", filter)?, child_fd });
+        }
+        let ours = FLAGS_FD..FILTER_FD + i32::try_from(self.filters.len()).unwrap_or(i32::MAX - FILTER_FD);
+        for &child_fd in self.inherited.iter().filter(|fd| !ours.contains(fd)) {
+            files.push(FdMapping { parent_fd: File::open("/dev/null")?.into(), child_fd });
         }
         let mut command = self.chain(start);
         command.arg("--args").arg(FLAGS_FD.to_string()).args(["--", "/bin/sh", "-c", start.run]);
@@ -208,4 +215,17 @@ fn in_memory(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 fn program(name: &'static str, package: &'static str) -> Result<PathBuf, Unsound> {
     let found = PROGRAMS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
     found.ok_or(Unsound::Missing { program: name, package })
+}
+
+/// Files, beyond the first three, that stay open when another program is started. What this program opens does not.
+fn inherited() -> Vec<i32> {
+    const CLOSED: i64 = 0o2_000_000;
+    let entries = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let stays_open = |fd: &i32| {
+        let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.and_then(|flags| i64::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & CLOSED == 0)
+    };
+    numbers.filter(|&fd| fd > 2).filter(stays_open).collect()
 }

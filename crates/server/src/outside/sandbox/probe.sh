@@ -17,7 +17,7 @@ is_root() { [ "$(id -u)" = 0 ]; }
 fill() { head -c 41943040 /dev/zero >"$1/a" && head -c 41943040 /dev/zero >"$1/b"; }
 fill_shared() { head -c 25165824 /dev/zero >/dev/shm/a; }
 cannot_work() { ! { echo 1 >/box/work && echo 1 >/tmp/work && [ "$(cat /box/work)" = 1 ] && [ -r /submission/output.txt ]; }; }
-extra_files() { for file in /proc/self/fd/*; do case ${file##*/} in 0 | 1 | 2) ;; *) [ -e "$file" ] && return 0 ;; esac; done; return 1; }
+extra_files() { for file in /proc/self/fd/*; do case ${file##*/} in 0 | 1 | 2) ;; *) [ -e "$file" ] && [ "$(readlink "$file")" != /dev/null ] && return 0 ;; esac; done; return 1; }
 unlimited() { [ "$(ulimit -c)" != 0 ] || [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -gt 256 ]; }
 
 try "read a file of the server" cat "$SECRET"

@@ -134,8 +134,12 @@ impl Running {
                     if count == 0 { status = None; }
                     self.told.extend_from_slice(&status_bytes[..count]);
                 }
-                _ = watch.tick(), if self.group.is_none() => {
-                    if self.told().child_pid.is_some_and(watch::is_too_much) { return Ok(Some(Ended::OutOfMemory)); }
+                _ = watch.tick() => {
+                    let is_too_much = match &self.group {
+                        Some(group) => group.ran_out_of_memory(),
+                        None => self.told().child_pid.is_some_and(watch::is_too_much),
+                    };
+                    if is_too_much { return Ok(Some(Ended::OutOfMemory)); }
                 }
                 () = sleep_until(deadline) => return Ok(Some(Ended::TimedOut)),
             }

@@ -169,7 +169,14 @@ impl Staging {
     }
 
     fn hand_over(&self, path: &Path) -> io::Result<()> {
-        self.slot.uid().map_or(Ok(()), |uid| chown(path, Some(uid), Some(uid)))
+        let Some(uid) = self.slot.uid() else { return Ok(()) };
+        chown(path, Some(uid), Some(uid)).map_err(|error| {
+            let problem = format!(
+                "the server is root, and cannot give files to user {uid} ({error}): run it as an ordinary user, or map the \
+                 users 60001 to 60008 into its user namespace"
+            );
+            io::Error::new(error.kind(), problem)
+        })
     }
 
     pub(super) fn slot(&self) -> &Slot {

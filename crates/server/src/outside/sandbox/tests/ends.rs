@@ -31,7 +31,8 @@ async fn memory_is_bounded_in_one_process_and_in_six() {
         let one = "head -c 900m /dev/zero | tail | wc -c";
         let (ended, lines) = ran(&sandbox, one).await;
         assert!(ended == Ended::OutOfMemory || lines.last().is_some_and(|count| count == "0"), "{ended:?} {lines:?}");
-        let six = "for i in 1 2 3 4 5 6; do (head -c 200m /dev/zero | tail; sleep 20) & done; wait; echo all";
+        let six =
+            "for i in 1 2 3 4 5 6; do (head -c 200m /dev/zero; sleep 20) | tail -n 1 | wc -c & done; wait; echo all";
         let (ended, lines) = ran(&sandbox, six).await;
         assert_eq!((ended, lines.iter().any(|line| line == "all")), (Ended::OutOfMemory, false));
         // What fits does fit.
