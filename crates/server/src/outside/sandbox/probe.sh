@@ -50,4 +50,4 @@ try "fill the working folder" fill .
 rm -f ./a ./b
 try "fill shared memory" fill_shared
 rm -f /dev/shm/a
-try "find no place to work" cannot_work
+try "be left without a place to work" cannot_work

@@ -112,8 +112,8 @@ const NEW_NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// Types into the terminal of somebody else.
-const TERMINAL: [u64; 2] = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+/// `TIOCSTI` and `TIOCLINUX`, which type into the terminal of somebody else.
+const TERMINAL: [u64; 2] = [0x5412, 0x541c];
 
 /// The first call that was not known when this was written (`mseal` is the last that was), and with it the x32 calls.
 const FIRST_UNKNOWN: u32 = 463;
