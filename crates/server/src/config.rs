@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clawrk_domain::{Cents, Policy};
 
+use crate::outside::sandbox::SandboxSetting;
 use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
@@ -94,7 +95,11 @@ pub const KEYS: [Key; 30] = [
     ),
     key("embed_model", "", "Name of the embedding model at embed_url"),
     secret("embed_api_key", "Key of the embedding model at embed_url"),
-    later(key("sandbox", "auto", "How command checks are confined")),
+    key(
+        "sandbox",
+        "auto",
+        "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), or off to refuse them",
+    ),
     key(
         "rate_limit_per_minute",
         "600",
@@ -219,6 +224,8 @@ pub struct Config {
     pub estimates_per_day: u32,
     /// Texts that a user may have verified on a day without a job.
     pub verifications_per_day: u32,
+    /// How command checks are confined.
+    pub sandbox: SandboxSetting,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -241,6 +248,7 @@ impl fmt::Debug for Config {
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
             .field("llm", &self.llm)
+            .field("sandbox", &self.sandbox)
             .finish()
     }
 }
@@ -370,6 +378,12 @@ impl Settings {
             llm: LlmSetting::read(&optional)?,
             estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
+            sandbox: match self.text("sandbox") {
+                "auto" => SandboxSetting::Auto,
+                "bwrap" => SandboxSetting::Bubblewrap,
+                "off" => SandboxSetting::Off,
+                other => return Err(invalid("sandbox", "auto, bwrap or off", other)),
+            },
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }
@@ -424,6 +438,7 @@ mod tests {
             ("fee_bps", "10001"),
             ("listen", "3000"),
             ("log_format", "xml"),
+            ("sandbox", "none"),
             ("rate_limit_per_minute", "-1"),
             ("database_url", "mysql://"),
             ("secret_key", "guessable"),

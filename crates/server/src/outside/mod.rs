@@ -2,4 +2,5 @@
 
 pub mod embed;
 pub mod llm;
+pub mod sandbox;
 pub mod structurer;
