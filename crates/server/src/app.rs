@@ -15,11 +15,12 @@ use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::meaning::Meanings;
 use crate::outside::embed::Embedder;
+use crate::outside::sandbox::SandboxSetting;
 use crate::outside::structurer::{Offline, Structurer};
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
-use crate::verify::Verifiers;
+use crate::verify::{Commands, Verifiers};
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
 #[derive(Clone)]
@@ -31,12 +32,14 @@ pub struct Outside {
     pub structurer: Box<dyn Structurer>,
     /// What jobs and personalities mean.
     pub embedder: Option<Embedder>,
+    /// Where the commands of jobs run.
+    pub commands: Commands,
 }
 
 impl Default for Outside {
     /// No model, and no service.
     fn default() -> Self {
-        Self { structurer: Box::new(Offline), embedder: None }
+        Self { structurer: Box::new(Offline), embedder: None, commands: Commands::new(SandboxSetting::Auto) }
     }
 }
 
@@ -72,6 +75,8 @@ pub struct Parts {
     pub(crate) large_bodies: LargeBodies,
     /// The answers that are streams.
     pub(crate) streams: Arc<Connections>,
+    /// Where the commands of jobs run.
+    pub commands: Commands,
     /// Whoever looks at submissions.
     pub(crate) verifiers: Arc<Verifiers>,
     /// Ends waiting requests, streams and the runner when the server stops.
@@ -82,7 +87,7 @@ impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, outside: Outside, limits: Limits) -> Self {
-        let Outside { structurer, embedder } = outside;
+        let Outside { structurer, embedder, commands } = outside;
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
@@ -112,6 +117,7 @@ impl App {
             large_bodies: LargeBodies::new(limits.large_bodies),
             streams: Connections::for_streams(&limits),
             limits,
+            commands,
             verifiers,
             stopping: CancellationToken::new(),
         }))

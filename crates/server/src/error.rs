@@ -166,6 +166,12 @@ impl Error {
         }
     }
 
+    /// 503: no command check can be run here.
+    pub(crate) fn sandbox_unavailable(why: &str) -> Self {
+        let message = format!("Command checks cannot be run on this exchange, so none is taken: {why}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox_unavailable", message).retry_after(3_600)
+    }
+
     /// 503: criteria need a model.
     pub(crate) fn llm_not_configured() -> Self {
         let message = "Criteria are judged by a model, and this exchange has none: use checks, or ask its operator \

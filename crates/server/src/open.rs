@@ -14,6 +14,7 @@ use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::llm::{Llm, LlmOpenError};
 use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
+use crate::verify::Commands;
 use crate::{App, random, serve};
 
 /// Why the exchange cannot be opened.
@@ -84,7 +85,7 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
         None => Box::new(Offline),
     };
-    let outside = Outside { structurer, embedder };
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox) };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)

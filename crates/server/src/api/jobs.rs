@@ -222,6 +222,7 @@ async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, 
         prompt,
     };
     posting.check()?;
+    app.commands.can_run(&posting.checks).await?;
     if body.attachments.is_some_and(|list| !list.is_empty()) {
         return Err(Error::not_available_yet("attachments"));
     }

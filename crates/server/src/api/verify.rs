@@ -81,6 +81,7 @@ pub async fn verify(
     if !wanted.criteria.is_empty() && !app.policy.has_judge {
         return Err(Error::llm_not_configured());
     }
+    app.commands.can_run(&wanted.checks).await?;
     // A body has had its room for as long as it took to read: a verification may take minutes.
     drop(input.room);
     let seat = app.verifiers.visitor().ok_or_else(Error::too_busy)?;

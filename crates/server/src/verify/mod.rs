@@ -10,6 +10,7 @@
 //! see `tasks/verifying.rs`: whoever looks keeps the lease for as long as it takes, and a node that dies is followed by
 //! another once the lease runs out. What is found is written down once, with the verdict and the money that it moves.
 
+mod commands;
 mod followers;
 mod log;
 mod look;
@@ -22,6 +23,7 @@ use clawrk_domain::verification::Looks;
 use clawrk_domain::{Job, TaskKind};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+pub use commands::Commands;
 pub(crate) use followers::Followers;
 pub(crate) use log::Log;
 pub(crate) use look::{LEASE_SECONDS, look};
@@ -44,7 +46,7 @@ pub struct Verifiers {
 impl Verifiers {
     pub(crate) fn new() -> Self {
         Self {
-            seats: [8, 2, 16].map(|seats| Arc::new(Semaphore::new(seats))),
+            seats: [8, 4, 16].map(|seats| Arc::new(Semaphore::new(seats))),
             nudges: Default::default(),
             visitors: Arc::new(Semaphore::new(VISITORS)),
             followers: Followers::default(),
@@ -77,14 +79,6 @@ impl Verifiers {
     /// There is something to look at.
     pub(crate) fn nudge(&self, at: Looks) {
         self.nudges[place(at)].notify_one();
-    }
-
-    /// For how long a look must be overdue before this node takes it: without what it takes, another one may have it.
-    pub(crate) fn leaves_to_others_seconds(&self, at: Looks) -> i64 {
-        match at {
-            Looks::Checks => 0,
-            Looks::Commands | Looks::Criteria => 60,
-        }
     }
 }
 
