@@ -78,7 +78,11 @@ enum Command {
     /// Print every setting of the server, its value, where that is from, and what it means
     Config(config::ConfigArgs),
     /// Check the server, your key and the way there
-    Doctor,
+    Doctor {
+        /// Try the sandbox of this machine instead: one line for everything that a command check must not be able to do
+        #[arg(long)]
+        sandbox: bool,
+    },
     /// Measure how well jobs are matched, on data of your own
     Eval {
         #[command(subcommand)]
@@ -273,7 +277,8 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Admin(args) => admin::run(&args, out).await,
         Command::Config(args) => config::run(&args, out),
         Command::Eval { command } => eval::run(&command, out).await,
-        Command::Doctor => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
+        Command::Doctor { sandbox: true } => doctor::sandbox(out).await,
+        Command::Doctor { sandbox: false } => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
         Command::Exchange(command) => {
             let settings = Settings::discover(cli.server.as_deref(), &Environment::read()?)?;
             run_at_exchange(command, &Client::new(settings)?, out).await

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clawrk_domain::{Cents, Policy};
 
+use crate::outside::sandbox::SandboxSetting;
 use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
@@ -76,7 +77,11 @@ pub const KEYS: [Key; 26] = [
     ),
     key("embed_model", "", "Name of the embedding model at embed_url"),
     secret("embed_api_key", "Key of the embedding model at embed_url"),
-    later(key("sandbox", "auto", "How command checks are confined")),
+    key(
+        "sandbox",
+        "auto",
+        "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), or off to refuse them",
+    ),
     key(
         "rate_limit_per_minute",
         "600",
@@ -195,6 +200,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The embedding model; none for matching by words alone.
     pub embedding: Option<Embedding>,
+    /// How command checks are confined.
+    pub sandbox: SandboxSetting,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -216,6 +223,7 @@ impl fmt::Debug for Config {
             .field("policy", &self.policy)
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
+            .field("sandbox", &self.sandbox)
             .finish()
     }
 }
@@ -342,6 +350,12 @@ impl Settings {
                 other => return Err(invalid("log_format", "text or json", other)),
             },
             embedding: Embedding::read(&optional)?,
+            sandbox: match self.text("sandbox") {
+                "auto" => SandboxSetting::Auto,
+                "bwrap" => SandboxSetting::Bubblewrap,
+                "off" => SandboxSetting::Off,
+                other => return Err(invalid("sandbox", "auto, bwrap or off", other)),
+            },
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }
@@ -396,6 +410,7 @@ mod tests {
             ("fee_bps", "10001"),
             ("listen", "3000"),
             ("log_format", "xml"),
+            ("sandbox", "none"),
             ("rate_limit_per_minute", "-1"),
             ("database_url", "mysql://"),
             ("secret_key", "guessable"),
