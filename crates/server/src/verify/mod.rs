@@ -11,6 +11,7 @@
 //! another once the lease runs out. What is found is written down once, with the verdict and the money that it moves.
 
 mod followers;
+pub mod judge;
 mod log;
 mod look;
 mod scrub;
@@ -22,6 +23,7 @@ use clawrk_domain::{Job, TaskKind};
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use followers::Followers;
+pub use judge::{Judge, JudgeFailure};
 pub(crate) use look::{LEASE_SECONDS, look};
 
 /// What verifiers share.
