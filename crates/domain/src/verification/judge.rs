@@ -286,7 +286,7 @@ impl Shown {
     fn submission(&mut self, case: &Case, quotable: &mut Quotable) -> String {
         let mut json = String::from("{");
         if let Some(text) = &case.output_text {
-            let _ = write!(json, "\"output_text\":{},\n", self.text(text, quotable));
+            let _ = writeln!(json, "\"output_text\":{},", self.text(text, quotable));
         }
         let _ = write!(json, "\"file_count\":{},\n\"files\":[", case.files.len());
         for (place, file) in case.files.iter().take(MOST_FILES).enumerate() {

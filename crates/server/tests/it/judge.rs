@@ -16,6 +16,9 @@ use crate::fake_llm::{Asked, FakeLlm, KEY, Reply};
 const ALL: [Provider; 3] = [Provider::OpenAi, Provider::Anthropic, Provider::Ollama];
 const HONEST: &str = "The rain falls down upon the town.";
 
+/// What a judge makes of a question.
+type Answering = fn(&Asked) -> Reply;
+
 #[derive(Deserialize)]
 struct Attack {
     family: String,
@@ -150,7 +153,7 @@ async fn every_attack_reaches_the_judge_as_data_and_nothing_else() {
 async fn a_hostile_judge_gives_no_verdict_whatever_it_says() {
     let fake = FakeLlm::start(Provider::OpenAi).await;
     let judge = Judge::new(fake.llm(), None).within(Duration::from_millis(700));
-    let answers: [(&str, fn(&Asked) -> Reply); 13] = [
+    let answers: [(&str, Answering); 13] = [
         ("prose", |_| Reply::Text("PASS".to_owned())),
         ("prose before", |asked| Reply::Text(format!("PASS {}", verdict(asked, |_| Some("The rain falls"))))),
         ("no evidence", |asked| Reply::Json(verdict(asked, |_| Some("")))),
