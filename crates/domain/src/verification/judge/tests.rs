@@ -73,6 +73,11 @@ fn an_answer_that_is_not_by_the_schema_is_none() {
     assert_eq!(bent(&|v| v["criteria"][0]["id"] = json!("c9")), NoAnswer::Entries);
     assert_eq!(bent(&|v| v["criteria"][1]["id"] = v["criteria"][0]["id"].clone()), NoAnswer::Entries);
     assert_eq!(bent(&|v| drop(v["criteria"].as_array_mut().unwrap().pop())), NoAnswer::Entries);
+    let one_more = |v: &mut Value| {
+        let first = v["criteria"][0].clone();
+        v["criteria"].as_array_mut().unwrap().push(first);
+    };
+    assert_eq!(bent(&one_more), NoAnswer::Entries);
     assert_eq!(question.read(&format!("PASS {good}")), Err(NoAnswer::Schema));
     value["criteria"][0]["reason"] = json!(format!("\u{1b}[31m\u{202e}{}", "x".repeat(9_000)));
     let reading = question.read(&value.to_string()).unwrap();
