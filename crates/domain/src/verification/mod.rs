@@ -4,6 +4,7 @@
 //! that it rests on; [`Stage`] is how far a submission has come on its way there.
 
 pub mod check;
+pub mod judge;
 mod stage;
 
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@
 
 mod commands;
 mod followers;
+pub mod judge;
 mod log;
 mod look;
 mod scrub;
@@ -25,6 +26,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use commands::Commands;
 pub(crate) use followers::Followers;
+pub use judge::{Judge, JudgeFailure};
 pub(crate) use log::Log;
 pub(crate) use look::{LEASE_SECONDS, look};
 pub(crate) use scrub::Scrubber;

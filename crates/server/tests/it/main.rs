@@ -15,6 +15,7 @@ mod fake_llm;
 mod fields;
 mod idempotency;
 mod jobs;
+mod judge;
 mod keys;
 mod live;
 mod llm;
