@@ -16,7 +16,7 @@ const QUOTE: usize = 60;
 pub(super) fn words(text: &str) -> usize {
     let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
     let seen: String = text.chars().filter(|c| !ignorable.contains(*c)).collect();
-    seen.unicode_words().filter(|word| word.contains(char::is_alphanumeric)).count()
+    seen.unicode_words().count()
 }
 
 /// A piece of somebody's text between quotation marks: short, and with nothing in it that steers a terminal or a reader.
