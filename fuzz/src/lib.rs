@@ -28,7 +28,7 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// Every function, by the name of its target, which is also the folder of its seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("bodies", bodies),
     ("checks", checks),
     ("counts", counts),

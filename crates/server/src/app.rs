@@ -20,7 +20,7 @@ use crate::outside::structurer::{Offline, Structurer};
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
-use crate::verify::{Commands, Verifiers};
+use crate::verify::{Commands, Judge, Verifiers};
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
 #[derive(Clone)]
@@ -34,12 +34,15 @@ pub struct Outside {
     pub embedder: Option<Embedder>,
     /// Where the commands of jobs run.
     pub commands: Commands,
+    /// Who judges criteria.
+    pub judge: Option<Judge>,
 }
 
 impl Default for Outside {
     /// No model, and no service.
     fn default() -> Self {
-        Self { structurer: Box::new(Offline), embedder: None, commands: Commands::new(SandboxSetting::Auto) }
+        let commands = Commands::new(SandboxSetting::Auto);
+        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None }
     }
 }
 
@@ -77,6 +80,8 @@ pub struct Parts {
     pub(crate) streams: Arc<Connections>,
     /// Where the commands of jobs run.
     pub commands: Commands,
+    /// Who judges criteria.
+    pub judge: Option<Judge>,
     /// Whoever looks at submissions.
     pub(crate) verifiers: Arc<Verifiers>,
     /// Ends waiting requests, streams and the runner when the server stops.
@@ -87,7 +92,7 @@ impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, outside: Outside, limits: Limits) -> Self {
-        let Outside { structurer, embedder, commands } = outside;
+        let Outside { structurer, embedder, commands, judge } = outside;
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
@@ -118,6 +123,7 @@ impl App {
             streams: Connections::for_streams(&limits),
             limits,
             commands,
+            judge,
             verifiers,
             stopping: CancellationToken::new(),
         }))

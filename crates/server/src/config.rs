@@ -367,7 +367,7 @@ impl Settings {
                 fee_bps: self.number("fee_bps", 0, 10_000, "0 to 10000")? as u32,
                 fee_flat: Cents(self.number("fee_flat_cents", 0, 100_000, "0 to 100000 cents")?),
                 review_window_seconds: self.number("review_window_seconds", 1, 31_536_000, "1 to 31536000 seconds")?,
-                has_judge: false,
+                has_judge: LlmSetting::read(&optional)?.is_some(),
             },
             log_format: match self.text("log_format") {
                 "text" => LogFormat::Text,

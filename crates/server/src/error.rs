@@ -172,6 +172,12 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox_unavailable", message).retry_after(3_600)
     }
 
+    /// 429: a user has had as much of the model as they may have on a day.
+    pub(crate) fn budget_spent(limit: u32) -> Self {
+        let message = format!("You have had the {limit} judged verifications of this day: checks need no model");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "budget_spent", message).retry_after(3_600)
+    }
+
     /// 503: criteria need a model.
     pub(crate) fn llm_not_configured() -> Self {
         let message = "Criteria are judged by a model, and this exchange has none: use checks, or ask its operator \

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use clawrk_store::{Clock, Store, StoreError};
 
 use crate::app::Outside;
-use crate::config::Config;
+use crate::config::{Config, LlmSetting};
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::llm::{Llm, LlmOpenError};
 use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
-use crate::verify::Commands;
+use crate::verify::{Commands, Judge};
 use crate::{App, random, serve};
 
 /// Why the exchange cannot be opened.
@@ -71,6 +71,8 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let llm = config.llm.as_ref().map(Llm::open).transpose()?;
+    // Connections of its own: whoever waits for an estimate does not wait for a judge.
+    let judge = config.llm.as_ref().map(judge).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
@@ -80,15 +82,25 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
         return Err(OpenError::OtherSecret);
     }
-    let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
+    let limits = Limits {
+        requests_per_minute: config.requests_per_minute,
+        verifications_per_day: config.verifications_per_day,
+        ..Limits::default()
+    };
     let structurer: Box<dyn Structurer> = match llm {
         Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
         None => Box::new(Offline),
     };
-    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox) };
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox), judge };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)
+}
+
+fn judge(setting: &LlmSetting) -> Result<Judge, LlmOpenError> {
+    let llm = Llm::open(setting)?;
+    let second = setting.second.as_ref().map(|second| (llm.with_model(&second.model), second.from_cents));
+    Ok(Judge::new(llm, second))
 }
 
 /// Opens the store alone: all that the operator's commands need.

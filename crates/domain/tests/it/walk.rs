@@ -33,8 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
 fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
     if step.what == 0 {
         let contains = Check::Contains { text: "x".to_owned() };
-        let checks = if step.user % 2 == 0 { vec![contains] } else { Vec::new() };
-        let criteria = if step.user % 3 == 0 { vec!["is good".to_owned()] } else { Vec::new() };
+        let checks = if step.user.is_multiple_of(2) { vec![contains] } else { Vec::new() };
+        let criteria = if step.user.is_multiple_of(3) { vec!["is good".to_owned()] } else { Vec::new() };
         return Some(Action::Post(Posting { checks, criteria, ..posting(100 + step.number) }));
     }
     let job = *jobs.get(usize::from(step.job) % jobs.len().max(1))?;

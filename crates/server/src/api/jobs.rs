@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::verification::read_checks;
 use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
@@ -186,6 +185,8 @@ async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, 
     limits::required_text("prompt", &prompt, limits::PROMPT)?;
     let env_vars = body.env_vars.unwrap_or_default();
     limits::env_vars(&env_vars)?;
+    let checks = super::checks(body.checks).await?;
+    app.commands.can_run(&checks).await?;
     let (price, time) = (
         body.price_cents.or(body.estimated_price_cents),
         body.time_limit_seconds.or(body.estimated_time_limit_seconds),
@@ -215,14 +216,13 @@ async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, 
         description: body.description.unwrap_or(guess.description),
         requirements: body.requirements.unwrap_or(guess.requirements),
         criteria: body.criteria.unwrap_or(guess.criteria),
-        checks: read_checks(&body.checks.unwrap_or_default())?,
+        checks,
         sealed_env: app.vault.seal_env(&env_vars),
         price: Cents(price.unwrap_or(guess.price_cents)),
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),
         prompt,
     };
     posting.check()?;
-    app.commands.can_run(&posting.checks).await?;
     if body.attachments.is_some_and(|list| !list.is_empty()) {
         return Err(Error::not_available_yet("attachments"));
     }

@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::check_output;
-use clawrk_domain::verification::{Found, read_checks};
+use clawrk_domain::verification::Found;
 use clawrk_domain::{Check, Rejection, Scope, Submission, Timestamp, Verdict, Verification, limits};
 use futures_util::stream;
 use serde::Deserialize;
@@ -33,6 +33,8 @@ use crate::input::{Input, Take};
 use crate::verify::{Log, Scrubber, Subject};
 use crate::{App, Error};
 
+/// What a user's judged verifications of a day are counted under.
+const BUDGET: &str = "verification";
 /// What is left of a request's time to say that there was too little of it.
 const TO_SAY_SO: Duration = Duration::from_secs(2);
 /// How often a stream is given what the log has new.
@@ -77,14 +79,17 @@ pub async fn verify(
     input: Input<VerifyBody>,
 ) -> Result<Response, Error> {
     caller.may(Scope::Work)?;
-    let wanted = Wanted::read(input.body, app.store.clock().now())?;
-    if !wanted.criteria.is_empty() && !app.policy.has_judge {
+    let wanted = Wanted::read(input.body, app.store.clock().now()).await?;
+    if !wanted.criteria.is_empty() && app.judge.is_none() {
         return Err(Error::llm_not_configured());
     }
     app.commands.can_run(&wanted.checks).await?;
     // A body has had its room for as long as it took to read: a verification may take minutes.
     drop(input.room);
     let seat = app.verifiers.visitor().ok_or_else(Error::too_busy)?;
+    if !wanted.criteria.is_empty() && !app.store.spend(caller.user, BUDGET, app.limits.verifications_per_day).await? {
+        return Err(Error::budget_spent(app.limits.verifications_per_day));
+    }
     if accepts_events(&request.headers) {
         let place = app.streams.admit(peer_of(&request.extensions)).ok_or_else(Error::too_many_streams)?;
         return Ok(followed(app, wanted, seat, place));
@@ -109,8 +114,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(body: VerifyBody, now: Timestamp) -> Result<Self, Error> {
-        let checks = read_checks(&body.checks.unwrap_or_default())?;
+    async fn read(body: VerifyBody, now: Timestamp) -> Result<Self, Error> {
+        let checks = super::checks(body.checks).await?;
         let criteria = body.criteria.unwrap_or_default();
         if checks.is_empty() && criteria.is_empty() {
             return Err(
@@ -132,7 +137,7 @@ impl Wanted {
     /// The verdict: of the checks, and, where they are passed, of the criteria.
     async fn verified(&self, app: &App, log: &Log) -> Result<Verification, Error> {
         let Self { checks, criteria, submission, variables } = self;
-        let subject = Subject { asked: None, checks, criteria, submission, variables };
+        let subject = Subject { asked: None, checks, criteria, submission, variables, price_cents: 0 };
         let now = || app.store.clock().now();
         let mut passed = Vec::new();
         if !checks.is_empty() {

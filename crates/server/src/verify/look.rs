@@ -75,8 +75,14 @@ async fn find(
         log.status(&format!("Looked at again: try {}", looking.tries + 1));
     }
     let brief = &*job.brief;
-    let subject =
-        Subject { asked: Some(brief), checks: &brief.checks, criteria: &brief.criteria, submission, variables };
+    let subject = Subject {
+        asked: Some(brief),
+        checks: &brief.checks,
+        criteria: &brief.criteria,
+        submission,
+        variables,
+        price_cents: job.price.0,
+    };
     match looking.at {
         Looks::Checks | Looks::Commands => subject.checked(app, log).await,
         Looks::Criteria => subject.judged(app, log).await,

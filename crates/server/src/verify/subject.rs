@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use clawrk_domain::verification::judge::Case;
 use clawrk_domain::verification::{Found, Handed};
-use clawrk_domain::{Brief, Check, Submission};
+use clawrk_domain::{Brief, Check, CheckResult, CriterionResult, Submission};
 
 use super::commands::{self, Run};
-use super::log::Log;
+use super::judge::JudgeFailure;
+use super::log::{Log, harmless};
 use crate::App;
 use crate::error::causes;
 use crate::outside::sandbox::{Sandbox, SandboxError, Staging};
@@ -23,6 +25,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) submission: &'a Submission,
     /// The variables, for commands that are to have them.
     pub(crate) variables: &'a BTreeMap<String, String>,
+    /// What it is worth, which decides who judges; no judge is told.
+    pub(crate) price_cents: i64,
 }
 
 impl Subject<'_> {
@@ -35,16 +39,18 @@ impl Subject<'_> {
             Ok(staged) => staged,
             Err(problem) => return Found::Trouble { problem, pause_seconds: None },
         };
+        let Some(mut applied) = self.applied().await else {
+            return Found::Trouble { problem: "the checks broke off".to_owned(), pause_seconds: None };
+        };
         let mut results = Vec::with_capacity(self.checks.len());
-        let handed = Handed { output_text: self.submission.output_text.as_deref(), files: &[] };
-        for check in self.checks {
+        for (check, applied) in self.checks.iter().zip(&mut applied) {
             let result = match (check, &staged) {
                 (Check::Command { run, timeout_seconds, env }, Some((sandbox, staging))) => {
                     let variables = if *env { self.variables.clone() } else { BTreeMap::new() };
                     let command = Run { run, timeout_seconds: *timeout_seconds, variables };
                     commands::run(sandbox, staging, command, log).await.ok()
                 }
-                (check, _) => check.apply(&handed),
+                _ => applied.take().map(|result| without_secrets(result, log)),
             };
             let Some(result) = result else {
                 return Found::Trouble { problem: "the sandbox failed".to_owned(), pause_seconds: None };
@@ -53,6 +59,18 @@ impl Subject<'_> {
             results.push(result);
         }
         Found::Checks(results)
+    }
+
+    /// What comes of the checks that are no commands, each at its place. Patterns and schemas may take a while, and
+    /// requests would wait for the thread: it is one of those that may be kept.
+    async fn applied(&self) -> Option<Vec<Option<CheckResult>>> {
+        let (checks, text) = (self.checks.to_vec(), self.submission.output_text.clone());
+        let apply = move || {
+            let handed = Handed { output_text: text.as_deref(), files: &[] };
+            checks.iter().map(|check| check.apply(&handed)).collect()
+        };
+        let applied = tokio::task::spawn_blocking(apply).await;
+        applied.inspect_err(|error| tracing::error!(%error, "checks broke off")).ok()
     }
 
     /// The submission where commands can see it, when it is its turn; or why it is not.
@@ -74,9 +92,43 @@ impl Subject<'_> {
     }
 
     /// What a judge finds about its criteria.
-    pub(crate) async fn judged(&self, _app: &App, _log: &Log) -> Found {
-        Found::NoJudge
+    pub(crate) async fn judged(&self, app: &App, log: &Log) -> Found {
+        let Some(judge) = &app.judge else { return Found::NoJudge };
+        log.status(&format!("Judging {}", count(self.criteria.len(), "criterion", "criteria")));
+        let case = self.case(log);
+        match judge.judge(&case, self.price_cents, &|line| log.say(line)).await {
+            Ok(results) => Found::Criteria(
+                results.into_iter().map(|result| judged_without_secrets(result, log)).collect(),
+                judge.name(),
+            ),
+            Err(JudgeFailure { problem, pause_seconds }) => Found::Trouble { problem, pause_seconds },
+        }
     }
+
+    /// What a judge is shown: no variable's value is in it, wherever it was repeated.
+    fn case(&self, log: &Log) -> Case {
+        let clean = |text: &String| log.clean(text);
+        let asked = self.asked;
+        Case {
+            title: asked.map(|brief| clean(&brief.title)).unwrap_or_default(),
+            prompt: asked.map(|brief| clean(&brief.prompt)).unwrap_or_default(),
+            description: asked.and_then(|brief| brief.description.as_ref()).map(clean),
+            requirements: asked.and_then(|brief| brief.requirements.as_ref()).map(clean),
+            criteria: self.criteria.to_vec(),
+            output_text: self.submission.output_text.as_deref().map(|text| log.clean(text)),
+            files: Vec::new(),
+        }
+    }
+}
+
+/// A check's own words may quote the submission.
+fn without_secrets(result: CheckResult, log: &Log) -> CheckResult {
+    CheckResult { detail: harmless(&log.clean(&result.detail)), ..result }
+}
+
+/// A judge may say again what it has read, but for the criterion itself, by which the result is known.
+fn judged_without_secrets(result: CriterionResult, log: &Log) -> CriterionResult {
+    CriterionResult { reason: harmless(&log.clean(&result.reason)), ..result }
 }
 
 fn count(many: usize, one: &str, more: &str) -> String {
