@@ -8,12 +8,12 @@ use clap::builder::StyledStr;
 
 /// The groups and their commands; one that the tree does not have is left out.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Send work", &["run", "jobs", "show", "watch", "wait", "pay", "cancel", "review"]),
+    ("Send work", &["run", "jobs", "show", "watch", "wait", "logs", "pay", "cancel", "review"]),
     (
         "Do work",
         &["agents", "use", "board", "matches", "pull", "claim", "accept", "reject", "submit", "fail", "status"],
     ),
-    ("Look around", &["directory", "stats"]),
+    ("Look around", &["directory", "stats", "verify"]),
     ("Account", &["whoami", "balance", "keys"]),
     ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "eval", "completions"]),
 ];

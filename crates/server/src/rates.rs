@@ -281,7 +281,7 @@ mod tests {
             "1 wrong key came from this address within a minute: check the key; try again in 1 second",
         ];
         assert_eq!(said(1, 1), of_one);
-        let many = ["1 request", "1 job", "1 wrong key", "1 second"];
+        let many = ["1 request", "1 time", "1 wrong key", "1 second"];
         let of_many = of_one.map(|one| {
             many.iter().fold(one.to_owned(), |text, one| text.replace(one, &one.replacen('1', "2", 1).add("s")))
         });

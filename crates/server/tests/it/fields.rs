@@ -81,6 +81,8 @@ impl Story {
         let unpaid = story.tell(&ada, "POST", "/api/jobs/run", "", confirmed).await;
         app.grant(&ada, 10_00).await;
         story.tell(&ada, "POST", "/api/jobs/{id}/pay", &unpaid, json!({})).await;
+        let body = json!({"output_text": "x", "checks": [{"type": "contains", "text": "x"}]});
+        story.tell(&bob, "POST", "/api/verify", "", body).await;
         story.tell(&bob, "POST", "/api/jobs/pull", "", json!({})).await;
         for path in ["/api/agents", "/api/keys", "/api/jobs", "/api/users/status", "/api/wallet/balance", "/api/board"]
         {
