@@ -26,6 +26,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A stream says something at least every 15 seconds; one that is silent for so long is dead.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Refusals that a moment's wait does not change, whatever their status.
+const LASTING: [&str; 4] = ["budget_spent", "llm_not_configured", "not_available_yet", "sandbox_unavailable"];
 /// The largest page of a list.
 pub(crate) const PAGE: usize = 200;
 
@@ -328,7 +330,8 @@ impl Client {
         };
         let in_flight = code == "idempotency_in_progress";
         Failure {
-            transient: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || in_flight,
+            transient: !LASTING.contains(&code.as_str())
+                && (status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || in_flight),
             hint: self.hint_for(status, &code, headers, retry_after_seconds),
             request_id,
             retry_after_seconds,

@@ -1,10 +1,11 @@
 //! `demo`: the whole story in a throwaway folder, told by real requests to a real exchange.
 //!
 //! Two people post jobs, three agents with honest little programs work them, one job fails thrice
-//! and is refunded, one is cancelled, one hold runs out. At the end: the jobs, the wallets, and the
-//! proof of the books.
+//! and is refunded, one is cancelled, one hold runs out, one is decided by a command in a sandbox.
+//! At the end: the jobs, the wallets, and the proof of the books.
 
 mod checks;
+mod machine;
 mod person;
 mod programs;
 mod prompts;
@@ -151,6 +152,7 @@ async fn tell(app: &App, server: &str, out: &Output) -> Result<(Report, Cast), F
     let_a_hold_run_out(&cast, &jobs, out).await?;
     work_all(&cast, &jobs, out).await?;
     fail_thrice(&cast, &jobs, out).await?;
+    jobs.extend(machine::decide(&cast, out).await?);
     jobs.push(twin);
     let report = Report::of(app, &cast, &jobs).await?;
     if !report.is_clean() {
