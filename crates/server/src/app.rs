@@ -15,6 +15,7 @@ use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::meaning::Meanings;
 use crate::outside::embed::Embedder;
+use crate::outside::files::Files;
 use crate::outside::structurer::Structurer;
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub used_keys: UsedKeys,
     /// What one client may take of the server.
     pub limits: Limits,
+    /// Where uploaded files are kept.
+    pub files: Files,
     /// Who has made how many requests lately.
     pub(crate) rates: Arc<Rates>,
     /// The memory for large bodies.
@@ -104,6 +107,7 @@ impl App {
             policy,
             structurer,
             used_keys: UsedKeys::default(),
+            files: Files::none(),
             rates,
             large_bodies: LargeBodies::new(limits.large_bodies),
             streams: Connections::for_streams(&limits),
@@ -111,6 +115,13 @@ impl App {
             verifiers,
             stopping: CancellationToken::new(),
         }))
+    }
+
+    /// The same, where files may be uploaded; before anybody else has the app.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody else has it yet").files = files;
+        self
     }
 }
 

@@ -10,6 +10,7 @@ use clawrk_store::{Clock, Store, StoreError};
 use crate::config::Config;
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
+use crate::outside::files::{Files, FilesError};
 use crate::outside::structurer::Offline;
 use crate::vault::Vault;
 use crate::{App, random, serve};
@@ -41,6 +42,9 @@ pub enum OpenError {
         /// The data folder.
         path: String,
     },
+    /// The place for uploaded files.
+    #[error("files cannot be kept")]
+    Files(#[from] FilesError),
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
@@ -75,6 +79,11 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     }
     let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
     let app = App::with_model(store, vault, config.policy.clone(), Box::new(Offline), limits, embedder);
+    let files = match &config.upload_folder {
+        Some(folder) => Files::folder(folder, config.upload_max_bytes)?,
+        None => Files::none(),
+    };
+    let app = app.with_files(files);
     serve::fill(&app).await?;
     Ok(app)
 }

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use clawrk_domain::verification::{LogLine, Looks};
-use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UserId};
+use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UploadId, UserId};
 
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
@@ -117,6 +117,7 @@ enum Order {
     RenewLease { lease: Lease, seconds: i64 },
     Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
     DropOldReceipts,
+    DropUnusedUploads { older_than_seconds: i64, limit: u32 },
     Seal(Vec<u8>),
     Count(Vec<JobId>),
     ForgetCounts,
@@ -131,6 +132,8 @@ enum Reply {
     Seal(Vec<u8>),
     /// Jobs of which more is left to be counted.
     Left(Vec<JobId>),
+    /// Files that were dropped.
+    Uploads(Vec<UploadId>),
     Done,
 }
 
@@ -336,6 +339,15 @@ impl Store {
     /// Forgets the answers that were kept for longer than a day.
     pub async fn drop_old_receipts(&self) -> Result<(), StoreError> {
         self.backend.write(Order::DropOldReceipts).await.map(|_| ())
+    }
+
+    /// Drops up to `limit` files that no job has named for so many seconds; which they were. Their bytes are the
+    /// caller's to delete.
+    pub async fn drop_unused_uploads(&self, older_than_seconds: i64, limit: u32) -> Result<Vec<UploadId>, StoreError> {
+        match self.backend.write(Order::DropUnusedUploads { older_than_seconds, limit }).await? {
+            Reply::Uploads(dropped) => Ok(dropped),
+            _ => Err(StoreError::Gone),
+        }
     }
 
     /// The seal that is kept, if there is one.

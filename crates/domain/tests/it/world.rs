@@ -148,6 +148,7 @@ impl World {
 pub(crate) fn posting(price_cents: i64) -> Posting {
     Posting {
         checks: Vec::new(),
+        attachments: Vec::new(),
         prompt: "Count the vowels".to_owned(),
         title: "Count the vowels".to_owned(),
         description: None,

@@ -1,4 +1,5 @@
 //! What lies beyond the rules: things that a model or another service may do one day.
 
 pub mod embed;
+pub mod files;
 pub mod structurer;
