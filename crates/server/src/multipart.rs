@@ -155,8 +155,8 @@ fn boundary(content_type: &str) -> Option<String> {
 /// Reads the lines above a file.
 fn head(lines: &[u8]) -> Result<Head, Error> {
     let text = String::from_utf8_lossy(lines);
-    let mut fields = text.split("\r\n").filter_map(|line| line.split_once(':'));
-    let mut field = |wanted: &str| {
+    let fields = text.split("\r\n").filter_map(|line| line.split_once(':'));
+    let field = |wanted: &str| {
         fields.clone().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
     };
     let disposition = field("content-disposition").and_then(|value| value.split_once(';'));
@@ -169,7 +169,6 @@ fn head(lines: &[u8]) -> Result<Head, Error> {
         return Err(Error::malformed("The form's part must be a file: name it \"file\", or give it a filename"));
     }
     let content_type = field("content-type").map(str::to_owned);
-    fields.next();
     Ok(Head { name: name.unwrap_or_default(), content_type })
 }
 

@@ -35,5 +35,6 @@ mod support;
 mod texts;
 #[path = "../../src/outside/embed/tiny.rs"]
 mod tiny;
+mod uploads;
 mod users;
 mod work;
