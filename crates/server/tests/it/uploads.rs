@@ -115,10 +115,11 @@ async fn the_quota_holds_for_twenty_uploads_at_once() {
     let bytes = vec![7; UPLOAD_BYTES as usize];
     let one = |n: usize| {
         let (ada, bytes) = (ada.clone(), bytes.clone());
-        Box::pin(async move { upload(&ada, &format!("{n}"), &bytes).await }) as futures_util::future::BoxFuture<_>
+        Box::pin(async move { upload(&ada, &format!("{n}"), &bytes).await })
+            as futures_util::future::BoxFuture<'static, Answer>
     };
     let answers = at_once((0..20).map(one).collect()).await;
-    let (kept, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    let (kept, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer: &Answer| answer.status == 201);
     assert_eq!(kept.len() as u64, QUOTA_BYTES / UPLOAD_BYTES);
     refused.into_iter().for_each(|answer| drop(answer.refused(400, "upload_quota")));
     assert_eq!(app.kept_files().len(), kept.len(), "of what was refused no byte is left");
