@@ -66,6 +66,9 @@ impl World {
             _ => action.job().and_then(|id| self.jobs.get(&id)),
         };
         Facts {
+            uploads: Vec::new(),
+            upload_in_use: false,
+            uploaded_bytes: 0,
             now: Some(self.now),
             job: job.cloned(),
             agent: agent.cloned(),
