@@ -446,6 +446,7 @@ pub fn structurer(data: &[u8]) {
     }
     let posting = Posting {
         checks: Vec::new(),
+        attachments: Vec::new(),
         prompt: prompt.to_owned(),
         title: made.title,
         description: made.description,

@@ -17,6 +17,8 @@ use crate::settings::{Settings, Source};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server takes no longer over a file.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(90);
 /// An answer is read up to this many bytes.
 const BODY_LIMIT: usize = 64 << 20;
 /// How often a request with an `Idempotency-Key` is sent again.
@@ -64,6 +66,8 @@ struct Request<'a> {
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
     body: Option<&'a Value>,
+    /// Instead of a JSON body: its type, and its bytes.
+    form: Option<(&'a str, &'a [u8])>,
     /// The `Idempotency-Key`; only with one is the request ever repeated.
     once: Option<String>,
     timeout: Duration,
@@ -72,7 +76,7 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     const fn new(method: Method, path: &'a [&'a str]) -> Self {
-        Self { method, path, query: &[], body: None, once: None, timeout: CALL_TIMEOUT, needs_key: true }
+        Self { method, path, query: &[], body: None, form: None, once: None, timeout: CALL_TIMEOUT, needs_key: true }
     }
 }
 
@@ -215,6 +219,38 @@ impl Client {
         Ok(self.send(Request { body: Some(body), once, ..Request::new(Method::POST, path) }).await?.body)
     }
 
+    /// Uploads a file; it comes in once, however often it has to be sent.
+    pub(crate) async fn upload(&self, name: &str, kind: &str, bytes: &[u8]) -> Result<Value, Failure> {
+        let edge = format!("clawrk-{}", environment::random_name());
+        // A name that was made safe has neither quotes nor line ends.
+        let head = format!(
+            "--{edge}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
+        );
+        let form = [head.as_bytes(), bytes, format!("\r\n--{edge}--\r\n").as_bytes()].concat();
+        let (once, content_type) = (environment::random_name(), format!("multipart/form-data; boundary={edge}"));
+        let request = Request::new(Method::POST, &["api", "uploads"]);
+        let form = Some((content_type.as_str(), form.as_slice()));
+        Ok(self.send(Request { form, once: Some(once), timeout: UPLOAD_TIMEOUT, ..request }).await?.body)
+    }
+
+    /// Begins to read a file: what the server calls it, and its bytes.
+    pub(crate) async fn download(&self, id: &str) -> Result<(String, Following<'_>), Failure> {
+        if self.settings.key.is_none() {
+            return Err(self.settings.not_signed_in());
+        }
+        let outgoing = self.with_key(self.http.get(address(&self.settings.server, &["api", "uploads", id], &[])));
+        let answer = timeout(CALL_TIMEOUT, outgoing.send()).await.map_err(|_| self.late())?;
+        let response = answer.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            let bytes = timeout(CALL_TIMEOUT, self.read(response)).await.map_err(|_| self.late())??;
+            return Err(self.refusal(status, &headers, &bytes));
+        }
+        let said = header(&headers, "content-disposition").unwrap_or_default();
+        let name = said.split_once("filename=\"").and_then(|(_, rest)| rest.split_once('"'));
+        Ok((name.map_or_else(|| id.to_owned(), |(name, _)| name.to_owned()), Following { client: self, response }))
+    }
+
     /// Changes something.
     pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         Ok(self.send(Request { body: Some(body), ..Request::new(Method::PATCH, path) }).await?.body)
@@ -253,6 +289,9 @@ impl Client {
         }
         if let Some(body) = request.body {
             outgoing = outgoing.json(body);
+        }
+        if let Some((kind, bytes)) = request.form {
+            outgoing = outgoing.header(CONTENT_TYPE, kind).body(bytes.to_vec());
         }
         let mut response = outgoing.send().await.map_err(|error| self.unreachable(&error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));

@@ -35,10 +35,20 @@ pub(crate) struct Job {
     pub(crate) attempt_count: Option<u32>,
     pub(crate) cancellation_requested: Option<bool>,
     pub(crate) output_text: Option<String>,
+    pub(crate) attachments: Option<Vec<Attached>>,
+    pub(crate) output_attachments: Option<Vec<Attached>>,
     pub(crate) env_vars: Option<BTreeMap<String, String>>,
     pub(crate) verification: Option<Verification>,
     pub(crate) created_at: Option<String>,
     pub(crate) updated_at: Option<String>,
+}
+
+/// A file of a job.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Attached {
+    id: String,
+    name: String,
+    size: u64,
 }
 
 /// What was found about a submission.
@@ -172,12 +182,23 @@ impl Job {
         let checks: Vec<String> = self.checks.iter().flatten().map(checks::shown).collect();
         card.list("Checks", &checks);
         card.list("Criteria", self.criteria.as_deref().unwrap_or_default());
+        card.list("Files", &attached(self.attachments.as_deref()));
         card.text("Output", self.output_text.as_deref());
+        card.list("Files of the result", &attached(self.output_attachments.as_deref()));
         if let Some(verification) = &self.verification {
             card.text("Verification", Some(&verification.text()));
         }
         card
     }
+}
+
+/// Files in a line each, with the ids that `download` takes.
+fn attached(files: Option<&[Attached]>) -> Vec<String> {
+    let line = |file: &Attached| {
+        let (name, id) = (clean(&file.name, Shape::Line), clean(&file.id, Shape::Line));
+        format!("{name} ({} bytes): clawrk download {id}", file.size)
+    };
+    files.unwrap_or_default().iter().map(line).collect()
 }
 
 /// When something ends, seen from now and by the clock.

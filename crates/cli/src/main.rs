@@ -16,6 +16,7 @@ mod environment;
 mod eval;
 mod events;
 mod failure;
+mod files;
 mod follow;
 mod format;
 mod job;
@@ -165,6 +166,8 @@ enum ExchangeCommand {
     Submit(work::SubmitArgs),
     /// Give up on an accepted job
     Fail(work::FailArgs),
+    /// Get a file of a job
+    Download(files::DownloadArgs),
     /// List the jobs of all your agents
     Status(jobs::LimitArgs),
     /// Show who you are
@@ -324,6 +327,7 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         ExchangeCommand::Reject(args) => work::reject(args, client, out).await,
         ExchangeCommand::Submit(args) => work::submit(args, client, out).await,
         ExchangeCommand::Fail(args) => work::fail(args, client, out).await,
+        ExchangeCommand::Download(args) => files::download(args, client, out).await,
         ExchangeCommand::Status(args) => jobs::status(args, client, out).await,
         ExchangeCommand::Whoami => account::whoami(client, out).await,
         ExchangeCommand::Balance(args) => account::balance(args, client, out).await,
@@ -363,6 +367,8 @@ mod tests {
             &["use", "poet"],
             &["submit", "-t", "done"],
             &["submit", "abc", "-f", "-"],
+            &["submit", "--attach", "a.txt", "--attach", "b.txt"],
+            &["download", "abc", "-o", "x"],
             &["wait", "abc"],
             &["accept"],
             &["review", "abc", "--pass"],

@@ -8,7 +8,7 @@ use clap::builder::StyledStr;
 
 /// The groups and their commands; one that the tree does not have is left out.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Send work", &["run", "jobs", "show", "watch", "wait", "logs", "pay", "cancel", "review"]),
+    ("Send work", &["run", "jobs", "show", "download", "watch", "wait", "logs", "pay", "cancel", "review"]),
     (
         "Do work",
         &["agents", "use", "board", "matches", "pull", "claim", "accept", "reject", "submit", "fail", "status"],

@@ -1,6 +1,7 @@
 //! Work for others to do: `run`, `pay`, `cancel`, `review`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use clawrk_domain::limits;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::checks::{FORMS, parse_check, shown};
 use crate::client::{Client, nothing, parse_id};
 use crate::failure::{Exit, Failure};
+use crate::files;
 use crate::format;
 use crate::job::{Job, read, tone};
 use crate::output::{Card, Output, Tone};
@@ -52,6 +54,9 @@ pub(crate) struct RunArgs {
     /// An environment variable for the agent, kept secret until it accepts; repeat it for more
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
+    /// A file that comes with the job; repeat it for more
+    #[arg(long = "attach", value_name = "FILE")]
+    attachments: Vec<PathBuf>,
     /// Post it without asking
     #[arg(short, long)]
     yes: bool,
@@ -117,6 +122,7 @@ pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
 /// `run`: estimates a job, asks, and posts it.
 pub(crate) async fn run(args: RunArgs, client: &Client, out: &Output) -> Result<(), Failure> {
     let (yes, estimate_only) = (args.yes, args.estimate);
+    let attachments = args.attachments.clone();
     let mut body = run_body(args)?;
     if !yes && !estimate_only && !out.can_ask() {
         let failure = Failure::usage("This has to be confirmed, and there is no terminal to ask on");
@@ -141,6 +147,9 @@ pub(crate) async fn run(args: RunArgs, client: &Client, out: &Output) -> Result<
         if !out.ask(&format!("Post this job for {}?", format::money(price))) {
             return Err(Failure::failed("declined", "The job was not posted; nothing was charged."));
         }
+    }
+    if !attachments.is_empty() {
+        body.insert("attachments".to_owned(), Value::Array(files::upload_all(client, &attachments).await?));
     }
     let answer = client.post_once(&path, &Value::Object(body)).await.map_err(kept)?;
     if out.is_json() {

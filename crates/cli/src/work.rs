@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::agents;
 use crate::client::{Client, nothing, parse_id};
 use crate::environment::now;
 use crate::failure::Failure;
+use crate::files;
 use crate::format;
 use crate::job::{Job, read};
 use crate::output::{Output, Shape, clean};
@@ -53,17 +55,20 @@ pub(crate) struct CurrentArgs {
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("result").required(true).args(["text", "file"]))]
+#[command(group = clap::ArgGroup::new("result").required(true).multiple(true).args(["text", "file", "attachments"]))]
 pub(crate) struct SubmitArgs {
     /// The job's id; not needed while one job is current
     #[arg(value_parser = parse_id)]
     id: Option<String>,
     /// The result itself
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "file")]
     text: Option<String>,
     /// Read the result from a file; `-` is stdin
     #[arg(short, long)]
     file: Option<String>,
+    /// A file that is part of the result; repeat it for more
+    #[arg(long = "attach", value_name = "FILE")]
+    attachments: Vec<PathBuf>,
 }
 
 /// Arguments of `fail`.
@@ -196,11 +201,15 @@ pub(crate) async fn reject(args: CurrentArgs, client: &Client, out: &Output) -> 
 /// `submit`: hands the result in.
 pub(crate) async fn submit(args: SubmitArgs, client: &Client, out: &Output) -> Result<(), Failure> {
     let result = text::either(args.text, args.file.as_deref())?.unwrap_or_default();
-    if result.trim().is_empty() {
-        return Err(Failure::usage("The result is empty").hint("give it with -t TEXT or -f FILE"));
+    if result.trim().is_empty() && args.attachments.is_empty() {
+        return Err(Failure::usage("The result is empty").hint("give it with -t TEXT, -f FILE or --attach FILE"));
     }
     let id = current_job(client, args.id, "accepted").await?;
-    let answer = client.post_once(&["api", "jobs", &id, "submit"], &json!({ "output_text": result })).await?;
+    let mut body = json!({ "output_text": result });
+    if !args.attachments.is_empty() {
+        body["output_attachments"] = Value::Array(files::upload_all(client, &args.attachments).await?);
+    }
+    let answer = client.post_once(&["api", "jobs", &id, "submit"], &body).await?;
     told(client, out, &answer, |job| {
         let found = job.verification.as_ref().and_then(|found| found.reasoning.clone());
         found.unwrap_or_else(|| format!("It is being verified. Follow it with `clawrk watch {}`.", job.id))

@@ -2,8 +2,9 @@
 
 use crate::key::NewKey;
 use crate::limits;
+use crate::upload::{self, NewUpload};
 use crate::verification::{Found, LogLine, check};
-use crate::{AgentId, Cents, Check, JobId, KeyId, Lease, Rejection, Timestamp, UserId, Verdict};
+use crate::{AgentId, Cents, Check, JobId, KeyId, Lease, Rejection, Timestamp, UploadId, UserId, Verdict};
 
 /// Someone asks for something. A rejected command writes nothing.
 #[derive(Debug, Clone)]
@@ -90,7 +91,13 @@ pub enum Action {
         job: JobId,
         /// The work.
         output_text: Option<String>,
+        /// Files that are part of it.
+        files: Vec<UploadId>,
     },
+    /// A file has come in, and its bytes are kept.
+    Upload(NewUpload),
+    /// A file that no job names goes.
+    DeleteUpload(UploadId),
     /// The receiver gives up.
     Fail {
         /// Which job.
@@ -159,6 +166,8 @@ pub struct Posting {
     pub criteria: Vec<String>,
     /// What a machine holds it against.
     pub checks: Vec<Check>,
+    /// Files that come with it.
+    pub attachments: Vec<UploadId>,
     /// The environment variables, encrypted.
     pub sealed_env: Option<Vec<u8>>,
     /// What the sender pays.
@@ -176,6 +185,7 @@ impl Posting {
         limits::optional_text("requirements", self.requirements.as_deref(), limits::PROSE)?;
         limits::criteria(&self.criteria)?;
         check::allowed(&self.checks)?;
+        upload::check_list("attachments", &self.attachments)?;
         limits::within("price_cents", self.price.0, &limits::PRICE_CENTS)?;
         limits::within("time_limit_seconds", self.time_limit_seconds, &limits::TIME_LIMIT_SECONDS)
     }
@@ -226,7 +236,10 @@ impl Action {
                 limits::web_url("avatar_url", avatar_url.as_ref().and_then(Option::as_deref))
             }
             Self::Post(posting) => posting.check(),
-            Self::Submit { output_text, .. } => check_output(output_text.as_deref()),
+            Self::Submit { output_text, files, .. } => {
+                upload::check_list("output_attachments", files)?;
+                check_output(output_text.as_deref(), !files.is_empty())
+            }
             Self::Fail { reason, .. } => limits::optional_text("reason", reason.as_deref(), limits::PROSE),
             Self::Review { review, .. } => review.check(),
             _ => Ok(()),
@@ -258,6 +271,18 @@ impl Action {
         }
     }
 
+    /// The files that the action names, in one order, so that nobody who locks them waits for ever.
+    pub fn uploads(&self) -> Vec<UploadId> {
+        let mut named = match self {
+            Self::Post(posting) => posting.attachments.clone(),
+            Self::Submit { files, .. } => files.clone(),
+            Self::DeleteUpload(upload) => vec![*upload],
+            _ => Vec::new(),
+        };
+        named.sort_unstable();
+        named
+    }
+
     /// Whether the action takes from the actor's wallet, so that the balance is a fact it needs.
     pub const fn spends(&self) -> bool {
         matches!(self, Self::Post(_) | Self::Pay(_))
@@ -265,13 +290,14 @@ impl Action {
 }
 
 /// A submission's text: it says something, or a file does.
-pub fn check_output(text: Option<&str>) -> Result<(), Rejection> {
+pub fn check_output(text: Option<&str>, has_files: bool) -> Result<(), Rejection> {
     match text {
         Some(text) if text.contains('\0') => Err(Rejection::invalid("output_text", "must not have a NUL character")),
         Some(text) if text.len() > limits::OUTPUT_BYTES => {
             Err(Rejection::invalid("output_text", "must be at most 1 MiB"))
         }
         Some(text) if !text.trim().is_empty() => Ok(()),
+        _ if has_files => Ok(()),
         _ => Err(Rejection::invalid("output_text", "must not be blank: submit a text or a file")),
     }
 }

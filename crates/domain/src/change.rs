@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{Attempt, Status, Submission, Worker};
 use crate::verification::{LogLine, Stage};
-use crate::{Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, User, UserId, Verification};
+use crate::{
+    Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, Upload, UploadId, User, UserId, Verification,
+};
 
 /// What follows from a command that was not refused; all of it or nothing is written.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub enum Answer {
     Agent(Agent),
     /// The key as created.
     Key(ApiKey),
+    /// The file as kept.
+    Upload(Upload),
     /// The job as it is now.
     Job(Arc<Job>),
     /// The job was kept, but not paid: the wallet had too little.
@@ -94,6 +98,12 @@ pub enum Write {
     Schedule(Task),
     /// It is no longer to be done.
     Unschedule(Task),
+    /// A file comes.
+    CreateUpload(Upload),
+    /// A file goes.
+    DeleteUpload(UploadId),
+    /// A job names a file: attempt 0 for what comes with the job, else the attempt that hands it in.
+    UseUpload(UploadId, JobId, u32),
     /// The log of an attempt's verification goes on.
     Log(JobId, u32, Vec<LogLine>),
 }

@@ -8,7 +8,7 @@ use crate::key::NewKey;
 use crate::limits;
 use crate::{
     Account, Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, EventKind, Ids, Job, Policy,
-    Reason, Rejection, State, Timestamp, Transfer, User, UserId, Write,
+    Reason, Rejection, State, Timestamp, Transfer, Upload, User, UserId, Write,
 };
 
 /// What the store knows about the things a command names; what it does not name is left empty.
@@ -34,6 +34,12 @@ pub struct Facts {
     pub email_taken: bool,
     /// The living keys of the actor.
     pub keys: Vec<ApiKey>,
+    /// The files that the action names and that are the actor's.
+    pub uploads: Vec<Upload>,
+    /// A job names a file that the action is about.
+    pub upload_in_use: bool,
+    /// What the actor's files have together, in bytes.
+    pub uploaded_bytes: u64,
     /// The lease that the action carries is the task's current one.
     pub lease_is_current: bool,
 }
@@ -73,14 +79,19 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
             Ok(Change::none(Answer::Nothing).and(Write::RevokeKey(*id, at.now)))
         }
         Action::RevokeKey(_) => Err(Rejection::NotFound("API key")),
-        Action::Post(posting) => moves::post(user, posting, facts.wallet, &mut at),
+        Action::Post(posting) => moves::post(user, posting, &facts.uploads, facts.wallet, &mut at),
         Action::Pay(_) => named(facts.job)?.pay(user, facts.wallet, &mut at),
         Action::Cancel(_) => named(facts.job)?.cancel(user, &mut at),
         Action::Pull { .. } => pull(&own_agent(user, facts.agent)?, facts.holding, facts.job, &at),
         Action::Claim { .. } => claim(&own_agent(user, facts.agent)?, facts.holding, named(facts.job)?, &at),
         Action::Accept(_) => named(facts.job)?.accept(user, &at),
         Action::Reject(_) => named(facts.job)?.reject(user, &at),
-        Action::Submit { output_text, .. } => named(facts.job)?.submit(user, output_text.as_deref(), &at),
+        Action::Submit { output_text, files, .. } => {
+            let job = named(facts.job)?;
+            job.submit(user, output_text.as_deref(), (files, &facts.uploads), &at)
+        }
+        Action::Upload(new) => upload(new.kept(user, at.now), facts.uploaded_bytes, at.policy),
+        Action::DeleteUpload(_) => delete_upload(user, &facts),
         Action::Fail { reason, .. } => named(facts.job)?.fail(user, reason.as_deref(), &mut at),
         Action::Review { review, .. } => named(facts.job)?.review(user, review, &mut at),
         Action::CreateUser(_)
@@ -201,6 +212,22 @@ fn kept(user: UserId, new: &NewKey, now: Timestamp) -> Result<ApiKey, Rejection>
     let name = limits::name("name", &new.name)?;
     let NewKey { id, hash, scopes, expires_at, .. } = *new;
     Ok(ApiKey { id, user, name, hash, scopes, created_at: now, expires_at, last_used_at: None })
+}
+
+fn upload(file: Upload, uploaded_bytes: u64, policy: &Policy) -> Result<Change, Rejection> {
+    let quota = policy.upload_quota_bytes;
+    if uploaded_bytes.saturating_add(file.size_bytes) > quota {
+        return Err(Rejection::UploadQuota(quota));
+    }
+    Ok(Change::none(Answer::Upload(file.clone())).and(Write::CreateUpload(file)))
+}
+
+fn delete_upload(user: UserId, facts: &Facts) -> Result<Change, Rejection> {
+    let file = facts.uploads.first().filter(|file| file.owner == user).ok_or(Rejection::NotFound("upload"))?;
+    if facts.upload_in_use {
+        return Err(Rejection::UploadInUse);
+    }
+    Ok(Change::none(Answer::Nothing).and(Write::DeleteUpload(file.id)))
 }
 
 /// The job that the agent holds already, or the candidate, or nothing.

@@ -45,6 +45,19 @@ uuid_id!(
     /// A transfer of the ledger: UUIDv7.
     TransferId
 );
+uuid_id!(
+    /// An uploaded file: UUIDv7.
+    UploadId
+);
+
+impl UploadId {
+    /// When it was made, to the millisecond; none for an id that nobody here made.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let seconds = i64::try_from(seconds).ok()?;
+        Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)? + i64::from(nanos / 1000)))
+    }
+}
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -143,6 +156,11 @@ impl Ids {
     /// A fresh transfer id.
     pub fn transfer(&mut self) -> TransferId {
         TransferId(self.uuid())
+    }
+
+    /// A fresh id for an uploaded file.
+    pub fn upload(&mut self) -> UploadId {
+        UploadId(self.uuid())
     }
 
     /// A fresh job id.

@@ -32,6 +32,10 @@ pub const CRITERION: usize = 2_000;
 pub const URL: usize = 2_048;
 /// Bytes of a submitted text.
 pub const OUTPUT_BYTES: usize = 1 << 20;
+/// Files that come with a job, or with a submission.
+pub const FILES: usize = 10;
+/// Bytes of an uploaded file, unless the operator says otherwise.
+pub const UPLOAD_BYTES: u64 = 25 << 20;
 /// Environment variables of a job.
 pub const ENV_VARS: usize = 50;
 /// Bytes of all names and values of a job's environment variables.

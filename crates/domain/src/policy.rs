@@ -17,6 +17,8 @@ pub struct Policy {
     pub review_window_seconds: i64,
     /// Whether there is somebody to judge criteria by: a model.
     pub has_judge: bool,
+    /// What the files of one user may have together, in bytes.
+    pub upload_quota_bytes: u64,
 }
 
 /// After a hold ran out, the agent is not offered the job again for this long, in seconds.
@@ -31,6 +33,7 @@ impl Default for Policy {
             fee_flat: Cents(50),
             review_window_seconds: 72 * 3600,
             has_judge: false,
+            upload_quota_bytes: 1 << 30,
         }
     }
 }

@@ -91,6 +91,12 @@ pub enum Rejection {
         /// What the wallet has.
         available: Cents,
     },
+    /// The user's files have as many bytes as one's may.
+    #[error("Your files may have {0} bytes together: delete some that no job names, with DELETE /api/uploads/{{id}}")]
+    UploadQuota(u64),
+    /// A job names the file.
+    #[error("A job names this file, so it stays with that job")]
+    UploadInUse,
     /// The task's lease went to another runner, or the task is done.
     #[error("The task's lease is over")]
     LeaseLost,
@@ -140,6 +146,8 @@ impl Rejection {
             Self::TooManyAgents => ("too_many_agents", Sort::Bad),
             Self::TooManyKeys => ("too_many_keys", Sort::Bad),
             Self::BalanceTooLow { .. } => ("balance_too_low", Sort::Short),
+            Self::UploadQuota(_) => ("upload_quota", Sort::Bad),
+            Self::UploadInUse => ("upload_in_use", Sort::Conflict),
             Self::LeaseLost => ("lease_lost", Sort::Conflict),
         }
     }

@@ -15,6 +15,7 @@ use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::meaning::Meanings;
 use crate::outside::embed::Embedder;
+use crate::outside::files::Files;
 use crate::outside::sandbox::SandboxSetting;
 use crate::outside::structurer::{Offline, Structurer};
 use crate::rates::Rates;
@@ -36,13 +37,15 @@ pub struct Outside {
     pub commands: Commands,
     /// Who judges criteria.
     pub judge: Option<Judge>,
+    /// Where uploaded files are kept.
+    pub files: Files,
 }
 
 impl Default for Outside {
     /// No model, and no service.
     fn default() -> Self {
         let commands = Commands::new(SandboxSetting::Auto);
-        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None }
+        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None, files: Files::none() }
     }
 }
 
@@ -72,6 +75,8 @@ pub struct Parts {
     pub used_keys: UsedKeys,
     /// What one client may take of the server.
     pub limits: Limits,
+    /// Where uploaded files are kept.
+    pub files: Files,
     /// Who has made how many requests lately.
     pub(crate) rates: Arc<Rates>,
     /// The memory for large bodies.
@@ -92,7 +97,7 @@ impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, outside: Outside, limits: Limits) -> Self {
-        let Outside { structurer, embedder, commands, judge } = outside;
+        let Outside { structurer, embedder, commands, judge, files } = outside;
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
@@ -118,6 +123,7 @@ impl App {
             policy,
             structurer,
             used_keys: UsedKeys::default(),
+            files,
             rates,
             large_bodies: LargeBodies::new(limits.large_bodies),
             streams: Connections::for_streams(&limits),

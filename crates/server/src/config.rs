@@ -47,7 +47,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 30] = [
+pub const KEYS: [Key; 31] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -62,8 +62,14 @@ pub const KEYS: [Key; 30] = [
     key("fee_flat_cents", "50", "The fee's flat part, in cents"),
     key("review_window_seconds", "259200", "How long a sender may review a submission before it passes by itself"),
     key("log_format", "text", "text or json"),
-    later(key("upload_max_bytes", "26214400", "The largest upload")),
-    later(key("upload_url", "", "Where uploads are kept: a folder or s3://…")),
+    key("upload_max_bytes", "26214400", "The largest file that may be uploaded, in bytes"),
+    key("upload_quota_bytes", "1073741824", "What the files of one user may have together, in bytes"),
+    key(
+        "upload_url",
+        "",
+        "Folder where uploaded files are kept; uploads in data_dir if empty; with PostgreSQL it must be given, a folder that all \
+         nodes share",
+    ),
     later(secret("stripe_secret_key", "Stripe's secret key")),
     later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
     later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
@@ -226,6 +232,10 @@ pub struct Config {
     pub verifications_per_day: u32,
     /// How command checks are confined.
     pub sandbox: SandboxSetting,
+    /// Where uploaded files are kept; none where they are refused.
+    pub upload_folder: Option<PathBuf>,
+    /// The largest file that may be uploaded, in bytes.
+    pub upload_max_bytes: u64,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -368,6 +378,7 @@ impl Settings {
                 fee_flat: Cents(self.number("fee_flat_cents", 0, 100_000, "0 to 100000 cents")?),
                 review_window_seconds: self.number("review_window_seconds", 1, 31_536_000, "1 to 31536000 seconds")?,
                 has_judge: LlmSetting::read(&optional)?.is_some(),
+                upload_quota_bytes: self.number("upload_quota_bytes", 0, i64::MAX, "0 or more bytes")?.unsigned_abs(),
             },
             log_format: match self.text("log_format") {
                 "text" => LogFormat::Text,
@@ -384,8 +395,20 @@ impl Settings {
                 "off" => SandboxSetting::Off,
                 other => return Err(invalid("sandbox", "auto, bwrap or off", other)),
             },
+            upload_folder: self.upload_folder()?,
+            upload_max_bytes: self.number("upload_max_bytes", 1, 1 << 30, "1 to 1073741824 bytes")?.unsigned_abs(),
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
+    }
+
+    /// The folder for uploads: several nodes have none in common unless one is given.
+    fn upload_folder(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let url = self.text("upload_url");
+        if url.contains("://") {
+            return Err(invalid("upload_url", "a folder", url));
+        }
+        let beside = || self.text("database_url").is_empty().then(|| Path::new(self.text("data_dir")).join("uploads"));
+        Ok(if url.is_empty() { beside() } else { Some(PathBuf::from(url)) })
     }
 
     fn number(&self, name: &'static str, least: i64, most: i64, needs: &'static str) -> Result<i64, ConfigError> {

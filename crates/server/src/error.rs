@@ -11,6 +11,7 @@ use clawrk_store::StoreError;
 use serde_json::{Map, Value};
 
 use crate::edge::{FIELDS, HEAD_BYTES, Refusal, URI_BYTES};
+use crate::outside::files::FilesError;
 use crate::rates::Standing;
 use crate::request_id;
 
@@ -72,6 +73,30 @@ impl Error {
     pub fn too_large(limit: usize) -> Self {
         let message = format!("The request body may have at most {limit} bytes");
         Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message) }
+    }
+
+    /// 413: the file is larger than one may be.
+    pub(crate) fn file_too_large(limit: u64) -> Self {
+        let message = format!("A file may have at most {limit} bytes");
+        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", message) }
+    }
+
+    /// 503: nobody said where files are kept.
+    pub(crate) fn no_uploads() -> Self {
+        let message = "This exchange takes no files: its operator has to set upload_url";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "uploads_not_set_up", message).retry_after(3600)
+    }
+
+    /// 503: the place where files are kept failed; the log knows more.
+    pub(crate) fn of_files(error: &FilesError) -> Self {
+        tracing::error!(cause = causes(error), request_id = request_id::current(), "files failed");
+        let message = "The exchange cannot reach its files: try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(2)
+    }
+
+    /// Whether it says no, rather than that something broke.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status.is_client_error()
     }
 
     /// 429: too many requests of a kind within a minute.

@@ -18,7 +18,7 @@ use crate::edge::Limits;
 use crate::{App, Error, json, misfit};
 
 /// After a body that is too large, this much more is read before the refusal, so that most clients see it.
-const DRAIN_BYTES: usize = 4 << 20;
+pub(crate) const DRAIN_BYTES: usize = 4 << 20;
 
 /// Up to here a body is small, and needs no place among the large ones.
 const SMALL_BYTES: usize = 8 << 10;
@@ -182,16 +182,23 @@ async fn receive(
 
 /// The request's idempotency key, if one was sent, and what it stands for.
 pub(crate) fn once(parts: &Parts, body: &[u8]) -> Result<Option<Once>, Error> {
+    if parts.headers.contains_key(IDEMPOTENCY_KEY) { once_for(parts, &json::canonical(body)?) } else { Ok(None) }
+}
+
+/// The same for a body of which this says all.
+pub(crate) fn once_for(parts: &Parts, said: &[u8]) -> Result<Option<Once>, Error> {
     let Some(key) = idempotency_key(&parts.headers)? else { return Ok(None) };
     let path = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.path(), |uri| uri.path());
     let mut hasher = Sha256::new();
     hasher.update(format!("{} {path}\n", parts.method));
-    hasher.update(json::canonical(body)?);
+    hasher.update(said);
     Ok(Some(Once { key, fingerprint: hasher.finalize().into() }))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();
     if key.trim().is_empty() || key.len() > 255 {
         return Err(Error::malformed("The Idempotency-Key must be 1 to 255 visible ASCII characters"));

@@ -21,6 +21,7 @@ mod list;
 pub mod market;
 pub mod meaning;
 mod misfit;
+mod multipart;
 pub mod open;
 mod openapi;
 pub mod outside;

@@ -11,6 +11,7 @@ use crate::app::Outside;
 use crate::config::{Config, LlmSetting};
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
+use crate::outside::files::{Files, FilesError};
 use crate::outside::llm::{Llm, LlmOpenError};
 use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
@@ -44,6 +45,9 @@ pub enum OpenError {
         /// The data folder.
         path: String,
     },
+    /// The place for uploaded files.
+    #[error("files cannot be kept")]
+    Files(#[from] FilesError),
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
@@ -91,7 +95,11 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
         None => Box::new(Offline),
     };
-    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox), judge };
+    let files = match &config.upload_folder {
+        Some(folder) => Files::folder(folder, config.upload_max_bytes)?,
+        None => Files::none(),
+    };
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox), judge, files };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)

@@ -68,6 +68,8 @@ fn complete(path: &str, method: &str, operation: &mut Value, optional_bodies: &[
     let body = body.map(|name| name.rsplit('/').next().unwrap_or_default().to_owned());
     if let Some(body) = &body {
         operation["requestBody"]["required"] = (!optional_bodies.contains(body)).into();
+    } else if operation["requestBody"]["content"]["multipart/form-data"].is_object() {
+        operation["requestBody"]["required"] = true.into();
     } else {
         operation.as_object_mut().expect("an operation has fields").remove("requestBody");
     }

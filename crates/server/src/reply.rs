@@ -28,6 +28,11 @@ impl Reply {
         Self { status: StatusCode::NO_CONTENT, body: Vec::new(), replayed: false }
     }
 
+    /// Whether it was kept from an earlier request.
+    pub(crate) const fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
     /// The form in which it is kept.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         [self.status.as_u16().to_be_bytes().as_slice(), &self.body].concat()

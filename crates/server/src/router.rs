@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    agents, board, directory, health, jobs, keys, live, logs, matches, stats, users, verify, wallet, work,
+    agents, board, directory, health, jobs, keys, live, logs, matches, stats, uploads, users, verify, wallet, work,
 };
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
@@ -65,6 +65,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(work::submit))
         .routes(routes!(work::fail))
         .routes(routes!(verify::verify))
+        .routes(routes!(uploads::create))
+        .routes(routes!(uploads::show, uploads::delete))
         .routes(routes!(wallet::balance))
         .routes(routes!(keys::index, keys::create))
         .routes(routes!(keys::revoke))

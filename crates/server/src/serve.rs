@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
-use crate::tasks::{counting, runner, verifying};
+use crate::tasks::{counting, runner, sweeping, verifying};
 use crate::{App, meaning, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
@@ -39,6 +39,7 @@ pub async fn serve(
     let sums = spawn(telemetry::sum_up_regularly());
     let counts = spawn(rates::nodes::tell(app.clone()));
     spawn(counting::run(app.clone()));
+    spawn(sweeping::run(app.clone()));
     let verifiers = spawn(verifying::run(app.clone()));
     let tried = app.clone();
     spawn(async move {

@@ -110,7 +110,7 @@ fn no_timer(row: &Row) -> Result<String, StoreError> {
     Ok(format!("job {} is {} and has no timer", row.named(0)?, row.str(1)?))
 }
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     cents(
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -229,6 +229,11 @@ const RULES: [Rule; 20] = [
         "each job has its brief",
         "SELECT j.id, 0, 1 FROM jobs j LEFT JOIN briefs b ON b.job_id = j.id WHERE b.job_id IS NULL
           ORDER BY j.id LIMIT 1",
+    ),
+    count(
+        "each file that a job names is there",
+        "SELECT u.job_id, 0, 1 FROM upload_uses u LEFT JOIN uploads f ON f.id = u.upload_id WHERE f.id IS NULL
+          ORDER BY u.job_id LIMIT 1",
     ),
     Rule {
         says: "each timer is the one that its job's state implies",

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use clawrk_domain::verification::{LogLine, Looks};
-use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UserId};
+use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, UploadId, UserId};
 
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
@@ -118,6 +118,7 @@ enum Order {
     Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
     Spend { user: UserId, what: &'static str, limit: u32 },
     DropOldReceipts,
+    DropUnusedUploads { older_than_seconds: i64, limit: u32 },
     Seal(Vec<u8>),
     Count(Vec<JobId>),
     ForgetCounts,
@@ -134,6 +135,8 @@ enum Reply {
     Seal(Vec<u8>),
     /// Jobs of which more is left to be counted.
     Left(Vec<JobId>),
+    /// Files that were dropped.
+    Uploads(Vec<UploadId>),
     Done,
 }
 
@@ -350,6 +353,15 @@ impl Store {
     /// Forgets the answers that were kept for longer than a day, and what was spent on days that are over.
     pub async fn drop_old_receipts(&self) -> Result<(), StoreError> {
         self.backend.write(Order::DropOldReceipts).await.map(|_| ())
+    }
+
+    /// Drops up to `limit` files that no job has named for so many seconds; which they were. Their bytes are the
+    /// caller's to delete.
+    pub async fn drop_unused_uploads(&self, older_than_seconds: i64, limit: u32) -> Result<Vec<UploadId>, StoreError> {
+        match self.backend.write(Order::DropUnusedUploads { older_than_seconds, limit }).await? {
+            Reply::Uploads(dropped) => Ok(dropped),
+            _ => Err(StoreError::Gone),
+        }
     }
 
     /// The seal that is kept, if there is one.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clawrk_domain::ledger::Entry;
 use clawrk_domain::verification::{LogLine, Stage};
 use clawrk_domain::{
-    Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Sight, Status, Timestamp, TransferId, User, UserId,
-    Verification,
+    Agent, AgentId, ApiKey, Cents, Event, Job, JobId, KeyId, Sight, Status, Timestamp, TransferId, Upload, UploadId,
+    User, UserId, Verification,
 };
 
 use crate::value::Value;
@@ -163,6 +163,26 @@ impl Store {
         };
         let rows = self.backend.query(query, values).await?;
         rows.iter().map(|row| Ok(Place { job: row.parsed(0)?, time: row.time(1)? })).collect()
+    }
+
+    /// A file, if the user may read it: its owner, and those who may see all of a job that names it. For anybody else
+    /// one that is there takes as long to find as one that is not.
+    pub async fn upload_known_to(&self, upload: UploadId, user: UserId) -> Result<Option<Upload>, StoreError> {
+        let found = self.backend.query(sql::UPLOAD_KNOWN_TO, vec![upload.into(), user.into()]).await?;
+        found.first().map(row::upload).transpose()
+    }
+
+    /// What the user's files have together, in bytes.
+    pub async fn uploaded_bytes(&self, owner: UserId) -> Result<u64, StoreError> {
+        let found = self.backend.query(sql::UPLOADED_BYTES, vec![owner.into()]).await?;
+        found.first().map_or(Ok(0), |row| Ok(row.int(0)?.unsigned_abs()))
+    }
+
+    /// Of these files, those of which nothing is known.
+    pub async fn unknown_uploads(&self, uploads: &[UploadId]) -> Result<Vec<UploadId>, StoreError> {
+        let asked = uploads.iter().map(|upload| (*upload).into()).collect();
+        let found = self.backend.query_each(sql::UPLOAD_THERE, asked).await?;
+        Ok(uploads.iter().zip(found).filter(|(_, rows)| rows.is_empty()).map(|(upload, _)| *upload).collect())
     }
 
     /// A job's history, from the start.

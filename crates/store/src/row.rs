@@ -6,7 +6,7 @@ use clawrk_domain::tally::{Day, DayCounts, Happening, Spread, Standing, Voice};
 use clawrk_domain::verification::{LogKind, LogLine};
 use clawrk_domain::{
     Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Reason, Scopes, State, Status, Submission, Task,
-    TaskKind, User, Verification, Worker, change::Moved, ledger::Entry,
+    TaskKind, Upload, User, Verification, Worker, change::Moved, ledger::Entry,
 };
 
 use crate::reads::HandedIn;
@@ -66,6 +66,7 @@ pub(crate) fn job(row: &Row) -> Result<Job, StoreError> {
         requirements: row.text_or_null(18)?,
         criteria: row.json(19)?,
         checks: if row.str_or_null(30)?.is_some() { row.json(30)? } else { Vec::new() },
+        attachments: files(row, 33)?,
         sealed_env: row.bytes_or_null(20)?.map(<[u8]>::to_owned),
     };
     Ok(Job {
@@ -114,7 +115,25 @@ fn attempt(row: &Row) -> Result<Attempt, StoreError> {
 }
 
 fn submission(row: &Row) -> Result<Submission, StoreError> {
-    Ok(Submission { submitted_at: row.time(26)?, output_text: row.str_or_null(28)?.map(Arc::from) })
+    let output_text = row.str_or_null(28)?.map(Arc::from);
+    Ok(Submission { submitted_at: row.time(26)?, output_text, output_files: files(row, 34)? })
+}
+
+/// Files as they stand with a brief or an attempt.
+fn files(row: &Row, at: usize) -> Result<Vec<Upload>, StoreError> {
+    if row.str_or_null(at)?.is_some() { row.json(at) } else { Ok(Vec::new()) }
+}
+
+pub(crate) fn upload(row: &Row) -> Result<Upload, StoreError> {
+    Ok(Upload {
+        id: row.upload(0)?,
+        owner: row.user(1)?,
+        name: row.text(2)?,
+        size_bytes: row.int(3)?.unsigned_abs(),
+        content_type: row.text(4)?,
+        sha256: row.bytes(5)?.try_into().map_err(|_| corrupt(5, "no SHA-256"))?,
+        created_at: row.time(6)?,
+    })
 }
 
 fn worker(row: &Row, at: usize) -> Result<Worker, StoreError> {

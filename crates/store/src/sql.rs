@@ -16,7 +16,7 @@ macro_rules! jobs {
                     j.created_at, j.updated_at, j.offers,
                     b.prompt, b.title, b.description, b.requirements, b.criteria, b.sealed_env,
                     a.number, a.agent_id, a.user_id, a.accepted_at, a.deadline_at, a.submitted_at, a.review_until,
-                    a.output_text, a.verification, b.checks, a.stage, a.verify_at
+                    a.output_text, a.verification, b.checks, a.stage, a.verify_at, b.attachments, a.output_files
                FROM jobs j
                JOIN briefs b ON b.job_id = j.id
                LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt_count
@@ -207,6 +207,31 @@ pub(crate) const ENTRIES: &str =
     entries!("FROM wallets w JOIN transfers t ON t.id = w.last_transfer WHERE w.user_id = $1", "LIMIT $2");
 pub(crate) const ENTRIES_BEFORE: &str =
     entries!("FROM transfers a JOIN transfers t ON t.id = a.previous WHERE a.id = $1 AND a.user_id = $2", "LIMIT $3");
+
+/// The columns that `row::upload` reads.
+macro_rules! uploads {
+    ($rest:literal) => {
+        concat!("SELECT id, owner_id, name, size_bytes, content_type, sha256, created_at FROM uploads ", $rest)
+    };
+}
+
+pub(crate) const OWN_UPLOAD: Locked = locked!(uploads!("WHERE id = $1 AND owner_id = $2"));
+/// A file that a user may read: one's own; what came with a job that one sent, holds or received; and what was handed
+/// in to a job that one sent.
+pub(crate) const UPLOAD_KNOWN_TO: &str = uploads!(
+    "WHERE id = $1 AND (owner_id = $2 OR EXISTS (
+         SELECT 1 FROM upload_uses u JOIN jobs j ON j.id = u.job_id
+          WHERE u.upload_id = uploads.id AND (j.sender_id = $2 OR (u.attempt = 0 AND j.worker_user_id = $2))))"
+);
+pub(crate) const UPLOAD_THERE: &str = "SELECT 1 FROM uploads WHERE id = $1";
+pub(crate) const UPLOAD_IN_USE: &str = "SELECT 1 FROM upload_uses WHERE upload_id = $1 LIMIT 1";
+pub(crate) const UPLOADED_BYTES: &str =
+    "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM uploads WHERE owner_id = $1";
+/// Files that no job names, from before a time.
+pub(crate) const UNUSED_UPLOADS: &str = "SELECT f.id, f.owner_id FROM uploads f
+      WHERE f.created_at <= $1 AND NOT EXISTS (SELECT 1 FROM upload_uses u WHERE u.upload_id = f.id)
+      ORDER BY f.id LIMIT $2";
+pub(crate) const DELETE_UPLOAD: &str = "DELETE FROM uploads WHERE id = $1";
 
 pub(crate) const RECEIPT: &str = "SELECT fingerprint, answer, created_at FROM receipts WHERE user_id = $1 AND key = $2";
 pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, fingerprint, answer, created_at)

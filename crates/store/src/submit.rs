@@ -7,13 +7,13 @@
 //! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
 //! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
 //!
-//! Locks are taken in one order: key, agent, user, jobs by id, wallets by user; a pull's candidates are never waited for.
+//! Locks are taken in one order: key, agent, user, jobs by id, files by id, wallets by user; a pull's candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
 
 use std::collections::btree_map::Entry;
 
 use clawrk_domain::{
-    Action, Actor, AgentId, Answer, Facts, Job, JobId, Policy, State, Timestamp, UserId, Write, decide,
+    Action, Actor, AgentId, Answer, Facts, Job, JobId, Policy, State, Timestamp, UploadId, UserId, Write, decide,
 };
 
 use crate::hot::Known;
@@ -193,6 +193,7 @@ async fn load_named(
     let agents =
         set(user.filter(|_| matches!(action, Action::CreateAgent(_) | Action::UpdateAgent { .. })), sql::AGENTS);
     let keys = set(user.filter(|_| matches!(action, Action::CreateKey(_) | Action::RevokeKey(_))), sql::KEYS);
+    let uploaded = set(user.filter(|_| matches!(action, Action::Upload(_))), sql::UPLOADED_BYTES);
     let email = match action {
         Action::CreateUser(new) => new.email.as_deref(),
         _ => None,
@@ -209,6 +210,14 @@ async fn load_named(
         }
         _ => None,
     };
+    let uploads = user.map(|user| {
+        let own = |file: UploadId| Step::Locked(&sql::OWN_UPLOAD, vec![file.into(), user.into()]);
+        action.uploads().into_iter().map(|file| step(own(file))).collect::<Vec<_>>()
+    });
+    let upload_use = match action {
+        Action::DeleteUpload(file) => Some(step(Step::Read(sql::UPLOAD_IN_USE, vec![(*file).into()]))),
+        _ => None,
+    };
     let purse = match action {
         Action::Grant { user, .. } => Some(*user),
         _ => user.filter(|_| action.spends()),
@@ -222,6 +231,12 @@ async fn load_named(
     if let Some(place) = keys {
         facts.keys = found.rows(place).iter().map(row::key).collect::<Result<_, _>>()?;
     }
+    if let Some(sum) = uploaded.and_then(|place| found.row(place)) {
+        facts.uploaded_bytes = sum.int(0)?.unsigned_abs();
+    }
+    let uploads: Vec<_> = uploads.into_iter().flatten().filter_map(|place| found.row(place)).collect();
+    facts.uploads = uploads.iter().map(row::upload).collect::<Result<_, _>>()?;
+    facts.upload_in_use = upload_use.is_some_and(|place| found.row(place).is_some());
     facts.email_taken = email.is_some_and(|place| !found.rows(place).is_empty());
     // What is not locked is not decided about, whatever it has become since.
     let job = job.filter(|[lock, _]| found.row(*lock).is_some());

@@ -105,6 +105,32 @@ pub(crate) async fn drop_old_receipts(tx: &mut impl Tx) -> Result<Reply, StoreEr
     Ok(Reply::Done)
 }
 
+/// Drops files from before a time that no job names; which they were.
+pub(crate) async fn drop_unused_uploads(
+    tx: &mut impl Tx,
+    older_than_seconds: i64,
+    limit: u32,
+) -> Result<Reply, StoreError> {
+    let before = tx.look(Vec::new()).await?.now.plus_seconds(-older_than_seconds);
+    let read = Step::Read(sql::UNUSED_UPLOADS, vec![before.into(), limit.into()]);
+    let unused = tx.look(vec![read]).await?.rows(0);
+    let unused = unused.iter().map(|row| Ok((row.upload(0)?, row.user(1)?))).collect::<Result<Vec<_>, StoreError>>()?;
+    // Somebody may just be naming one in a job: with its lock it is asked again.
+    let looks = unused.iter().flat_map(|(file, owner)| {
+        let own = Step::Locked(&sql::OWN_UPLOAD, vec![(*file).into(), (*owner).into()]);
+        [own, Step::Read(sql::UPLOAD_IN_USE, vec![(*file).into()])]
+    });
+    let mut found = tx.look(looks.collect()).await?;
+    let mut dropped = Vec::new();
+    for (at, (file, _)) in unused.into_iter().enumerate() {
+        if found.row(2 * at).is_some() && found.row(2 * at + 1).is_none() {
+            tx.execute(vec![Statement { sql: sql::DELETE_UPLOAD, values: vec![file.into()], one_row: true }]).await?;
+            dropped.push(file);
+        }
+    }
+    Ok(Reply::Uploads(dropped))
+}
+
 /// Keeps the seal if there is none yet; the one that is kept.
 pub(crate) async fn seal(tx: &mut impl Tx, fresh: &[u8]) -> Result<Reply, StoreError> {
     tx.execute(vec![Statement { sql: sql::KEEP_SEAL, values: vec![fresh.into()], one_row: false }]).await?;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clawrk_domain::{AgentId, Cents, JobId, KeyId, Timestamp, TransferId, UserId};
+use clawrk_domain::{AgentId, Cents, JobId, KeyId, Timestamp, TransferId, UploadId, UserId};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{IsNull, Type, private::BytesMut};
@@ -86,6 +86,7 @@ macro_rules! ids {
 
 ids!(
     UserId: |id: UserId| Value::Uuid(id.0),
+    UploadId: |id: UploadId| Value::Uuid(id.0),
     AgentId: |id: AgentId| Value::Uuid(id.0),
     TransferId: |id: TransferId| Value::Uuid(id.0),
     JobId: |id: JobId| Value::Text(id.as_str().to_owned()),
@@ -195,6 +196,10 @@ impl Row {
 
     pub(crate) fn agent_or_null(&self, at: usize) -> Result<Option<AgentId>, StoreError> {
         Ok(self.uuid_or_null(at)?.map(AgentId))
+    }
+
+    pub(crate) fn upload(&self, at: usize) -> Result<UploadId, StoreError> {
+        self.uuid(at).map(UploadId)
     }
 
     pub(crate) fn transfer(&self, at: usize) -> Result<TransferId, StoreError> {

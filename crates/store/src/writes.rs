@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clawrk_domain::change::AttemptRecord;
 use clawrk_domain::verification::LogLine;
 use clawrk_domain::{
-    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, State, Task, Timestamp, Transfer, TransferId, User,
-    UserId, Worker, Write,
+    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, State, Task, Timestamp, Transfer, TransferId, Upload,
+    User, UserId, Worker, Write,
 };
 
-use crate::stage;
 use crate::value::Value;
+use crate::{sql, stage};
 
 /// A statement and its values.
 pub(crate) struct Statement {
@@ -78,6 +78,12 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -
             Write::Event(happened) => statements.push(event(happened)),
             Write::Schedule(task) => statements.push(schedule(task)),
             Write::Unschedule(task) => statements.push(unschedule(task)),
+            Write::CreateUpload(file) => statements.push(create_upload(file)),
+            Write::DeleteUpload(file) => statements.push(one(sql::DELETE_UPLOAD, vec![(*file).into()])),
+            Write::UseUpload(file, job, attempt) => statements.push(one(
+                "INSERT INTO upload_uses (upload_id, job_id, attempt) VALUES ($1, $2, $3)",
+                vec![(*file).into(), (*job).into(), (*attempt).into()],
+            )),
             Write::Log(job, attempt, lines) => {
                 statements.extend(log_lines(*job, *attempt, log_end, lines));
             }
@@ -172,6 +178,27 @@ fn create_key(key: &ApiKey) -> Statement {
     )
 }
 
+fn create_upload(file: &Upload) -> Statement {
+    one(
+        "INSERT INTO uploads (id, owner_id, name, size_bytes, content_type, sha256, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        vec![
+            file.id.into(),
+            file.owner.into(),
+            file.name.as_str().into(),
+            i64::try_from(file.size_bytes).expect("nobody has a file of exabytes").into(),
+            file.content_type.as_str().into(),
+            file.sha256.as_slice().into(),
+            file.created_at.into(),
+        ],
+    )
+}
+
+/// None for no files.
+fn files(files: &[Upload]) -> Value {
+    if files.is_empty() { Value::Null } else { json(&files) }
+}
+
 fn create_job(job: &Job, previous: Option<JobId>) -> Statement {
     one(
         "INSERT INTO jobs (id, sender_id, status, price_cents, fee_cents, escrow_cents, time_limit_seconds,
@@ -195,8 +222,8 @@ fn create_job(job: &Job, previous: Option<JobId>) -> Statement {
 fn create_brief(job: &Job) -> Statement {
     let brief = &job.brief;
     one(
-        "INSERT INTO briefs (job_id, prompt, title, description, requirements, criteria, sealed_env, checks)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO briefs (job_id, prompt, title, description, requirements, criteria, sealed_env, checks, attachments)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         vec![
             job.id.into(),
             brief.prompt.as_str().into(),
@@ -206,6 +233,7 @@ fn create_brief(job: &Job) -> Statement {
             json(&brief.criteria),
             brief.sealed_env.as_deref().into(),
             if brief.checks.is_empty() { Value::Null } else { json(&brief.checks) },
+            files(&brief.attachments),
         ],
     )
 }
@@ -254,16 +282,18 @@ fn attempt(record: &AttemptRecord) -> Statement {
         record.ended_at.into(),
     ];
     values.extend(stage::values(record.stage.as_ref()));
+    values.push(submission.map_or(Value::Null, |submission| files(&submission.output_files)));
     one(
         "INSERT INTO attempts (job_id, number, agent_id, user_id, accepted_at, deadline_at,
                                submitted_at, output_text, verification, outcome, ended_at,
-                               review_until, stage, verify_kind, verify_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                               review_until, stage, verify_kind, verify_at, output_files)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (job_id, number) DO UPDATE SET
                 submitted_at = excluded.submitted_at, output_text = excluded.output_text,
                 verification = excluded.verification, outcome = excluded.outcome, ended_at = excluded.ended_at,
                 review_until = excluded.review_until, stage = excluded.stage,
-                verify_kind = excluded.verify_kind, verify_at = excluded.verify_at",
+                verify_kind = excluded.verify_kind, verify_at = excluded.verify_at,
+                output_files = excluded.output_files",
         values,
     )
 }

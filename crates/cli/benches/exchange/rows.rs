@@ -263,7 +263,7 @@ pub(crate) async fn one_paid_in_engine(store: &Store, sender: UserId, worker: Us
     job_of(submit(store, worker, Action::Pull { agent: None, candidates: vec![job] })).await;
     job_of(submit(store, worker, Action::Accept(job))).await;
     let output_text = Some("1 2 3 4 5 6 7 8 9 10".to_owned());
-    job_of(submit(store, worker, Action::Submit { job, output_text })).await;
+    job_of(submit(store, worker, Action::Submit { job, output_text, files: Vec::new() })).await;
     let review = Review { verdict: Verdict::Pass, reason: None, attempt: None };
     job_of(submit(store, sender, Action::Review { job, review })).await
 }
@@ -288,6 +288,7 @@ pub(crate) async fn job_of(answer: impl Future<Output = Answer>) -> JobId {
 pub(crate) fn posting() -> Posting {
     Posting {
         checks: Vec::new(),
+        attachments: Vec::new(),
         prompt: "Count to ten".to_owned(),
         title: "Count".to_owned(),
         description: Some("To ten".to_owned()),

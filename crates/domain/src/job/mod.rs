@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::verification::Stage;
-use crate::{AgentId, Cents, Check, JobId, Task, TaskKind, Timestamp, UserId, Verification};
+use crate::{AgentId, Cents, Check, JobId, Task, TaskKind, Timestamp, Upload, UserId, Verification};
 
 /// What a sender wants done; never changes once posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Brief {
     pub criteria: Vec<String>,
     /// What a machine holds it against; for the parties only.
     pub checks: Vec<Check>,
+    /// Files that come with the job, as they were then; for the parties only.
+    pub attachments: Vec<Upload>,
     /// The environment variables, encrypted by the server; the rules never look inside.
     pub sealed_env: Option<Vec<u8>>,
 }
@@ -191,6 +193,8 @@ pub struct Attempt {
 pub struct Submission {
     /// The work itself.
     pub output_text: Option<Arc<str>>,
+    /// Files that are part of it, as they were then.
+    pub output_files: Vec<Upload>,
     /// When it came in.
     pub submitted_at: Timestamp,
 }

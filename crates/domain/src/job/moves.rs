@@ -9,8 +9,8 @@ use crate::change::{Mover, Outcome};
 use crate::policy::COOL_DOWN_SECONDS;
 use crate::verification::{Found, LogLine, Stage};
 use crate::{
-    Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, Policy, Reason, Rejection, Task, TaskKind, Timestamp,
-    UserId, Verdict, Verification, fee,
+    Account, Agent, Answer, Brief, Cents, Change, EventKind, Ids, JobId, Policy, Reason, Rejection, Task, TaskKind,
+    Timestamp, Upload, UploadId, UserId, Verdict, Verification, Write, fee, upload,
 };
 
 /// What every move is given besides the job.
@@ -21,7 +21,14 @@ pub(crate) struct Moment<'a> {
 }
 
 /// A sender posts a job: paid at once if the wallet has enough, else kept until it is paid.
-pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Moment<'_>) -> Result<Change, Rejection> {
+pub(crate) fn post(
+    sender: UserId,
+    posting: &Posting,
+    files: &[Upload],
+    wallet: Cents,
+    at: &mut Moment<'_>,
+) -> Result<Change, Rejection> {
+    let attachments = upload::named("attachments", &posting.attachments, sender, files)?;
     let enough = wallet >= posting.price;
     let job = Job {
         id: at.ids.job(),
@@ -33,6 +40,7 @@ pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Mo
             requirements: posting.requirements.clone(),
             criteria: posting.criteria.clone(),
             checks: posting.checks.clone(),
+            attachments,
             sealed_env: posting.sealed_env.clone(),
         }),
         price: posting.price,
@@ -51,7 +59,13 @@ pub(crate) fn post(sender: UserId, posting: &Posting, wallet: Cents, at: &mut Mo
     if !enough && let Answer::Job(job) = change.answer {
         change.answer = Answer::Short { required: job.price, available: wallet, job };
     }
-    Ok(change)
+    Ok(using(change, &job.brief.attachments, job.id, 0))
+}
+
+/// The change, and that a job names files.
+fn using(mut change: Change, files: &[Upload], job: JobId, attempt: u32) -> Change {
+    change.writes.extend(files.iter().map(|file| Write::UseUpload(file.id, job, attempt)));
+    change
 }
 
 impl Job {
@@ -140,16 +154,26 @@ impl Job {
     }
 
     /// The receiver hands in its work.
-    pub(crate) fn submit(self, actor: UserId, output: Option<&str>, at: &Moment<'_>) -> Result<Change, Rejection> {
+    pub(crate) fn submit(
+        self,
+        actor: UserId,
+        output: Option<&str>,
+        (files, found): (&[UploadId], &[Upload]),
+        at: &Moment<'_>,
+    ) -> Result<Change, Rejection> {
         let attempt = self.received_by(actor)?;
         if attempt.deadline_at <= at.now {
             return Err(Rejection::DeadlinePassed);
         }
         let State::Accepted(attempt) = self.state else { return Err(self.is_not("accepted")) };
-        let submission = Submission { output_text: output.map(Arc::from), submitted_at: at.now };
+        let output_files = upload::named("output_attachments", files, actor, found)?;
+        let (job, number) = (self.id, attempt.number);
+        let submission =
+            Submission { output_text: output.map(Arc::from), output_files: output_files.clone(), submitted_at: at.now };
         let stage = Stage::first(&self.brief.checks, &self.brief.criteria, at.now, at.policy);
         let step = Step::of(self, at.now).record(attempt, Some(submission.clone()), Some(stage.clone()), None, None);
-        Ok(step.to(State::Submitted(attempt, submission, stage)).done(EventKind::Submitted, Mover::Agent))
+        let change = step.to(State::Submitted(attempt, submission, stage)).done(EventKind::Submitted, Mover::Agent);
+        Ok(using(change, &output_files, job, number))
     }
 
     /// The receiver gives up.

@@ -62,7 +62,9 @@ fn each_field_of_a_posting_has_its_bound() {
 
 #[test]
 fn a_submission_says_something_within_a_mebibyte() {
-    let submit = |text: Option<&str>| wrong(Action::Submit { job: job(), output_text: text.map(str::to_owned) });
+    let submit = |text: Option<&str>| {
+        wrong(Action::Submit { job: job(), output_text: text.map(str::to_owned), files: Vec::new() })
+    };
     let refused = Some("output_text");
     assert_eq!((submit(None), submit(Some(" \n")), submit(Some("a\0"))), (refused, refused, refused));
     assert_eq!(submit(Some(&"x".repeat(1 << 20))), None);

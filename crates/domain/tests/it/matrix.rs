@@ -117,7 +117,7 @@ fn work(scene: &mut Scene) {
         scene.world.now = scene.world.now.plus_seconds(601);
     }
     if name.starts_with("submitted") || name == "verified" {
-        scene.act(worker, Action::Submit { job, output_text: Some("5".to_owned()) });
+        scene.act(worker, Action::Submit { job, output_text: Some("5".to_owned()), files: Vec::new() });
     }
     if name == "verified" {
         scene.act(sender, Action::Review { job, review: review(Verdict::Pass) });
@@ -136,7 +136,7 @@ fn actions(job: JobId) -> Vec<(&'static str, Action)> {
         ("claim", Action::Claim { agent: None, job }),
         ("accept", Action::Accept(job)),
         ("reject", Action::Reject(job)),
-        ("submit", Action::Submit { job, output_text: Some("6".to_owned()) }),
+        ("submit", Action::Submit { job, output_text: Some("6".to_owned()), files: Vec::new() }),
         ("fail", Action::Fail { job, reason: None }),
         ("review pass", Action::Review { job, review: review(Verdict::Pass) }),
         ("review fail", Action::Review { job, review: review(Verdict::Fail) }),

@@ -56,7 +56,11 @@ impl Scene {
     /// The first worker has submitted its work.
     fn submitted(mut self) -> Self {
         let (ada, job) = (self.workers[0].0, self.job);
-        for action in [claim(job), Action::Accept(job), Action::Submit { job, output_text: Some("5".to_owned()) }] {
+        for action in [
+            claim(job),
+            Action::Accept(job),
+            Action::Submit { job, output_text: Some("5".to_owned()), files: Vec::new() },
+        ] {
             self.act(ada, action);
         }
         self

@@ -35,7 +35,7 @@ fn each_state_shows_each_party_what_is_theirs() {
     act(&mut world, worker, Action::Accept(job));
     assert_eq!(seen(&world.jobs[&job], people), ([Sender, Receiver, Presented, Nothing], with_worker));
     assert!(world.jobs[&job].submission().is_none());
-    act(&mut world, worker, Action::Submit { job, output_text: Some("5".to_owned()) });
+    act(&mut world, worker, Action::Submit { job, output_text: Some("5".to_owned()), files: Vec::new() });
     assert_eq!(seen(&world.jobs[&job], people), ([Sender, Receiver, Presented, Nothing], with_worker));
     let output =
         |job: &Job| job.submission().and_then(|submission| submission.output_text.as_deref().map(str::to_owned));

@@ -46,7 +46,7 @@ fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
         4 | 5 => Action::Claim { agent: Some(own), job },
         6 | 7 => Action::Accept(job),
         8 => Action::Reject(job),
-        9 | 10 => Action::Submit { job, output_text: Some("x".to_owned()) },
+        9 | 10 => Action::Submit { job, output_text: Some("x".to_owned()), files: Vec::new() },
         11 => Action::Fail { job, reason: None },
         12 => Action::Review { job, review: review(Verdict::Pass) },
         _ => Action::Review { job, review: review(Verdict::Fail) },

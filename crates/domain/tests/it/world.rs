@@ -67,6 +67,9 @@ impl World {
             _ => action.job().and_then(|id| self.jobs.get(&id)),
         };
         Facts {
+            uploads: Vec::new(),
+            upload_in_use: false,
+            uploaded_bytes: 0,
             now: Some(self.now),
             job: job.cloned(),
             agent: agent.cloned(),
@@ -163,6 +166,7 @@ impl World {
 pub(crate) fn posting(price_cents: i64) -> Posting {
     Posting {
         checks: Vec::new(),
+        attachments: Vec::new(),
         prompt: "Count the vowels".to_owned(),
         title: "Count the vowels".to_owned(),
         description: None,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use clawrk_domain::verification::{Looks, Stage};
-use clawrk_domain::{Check, CheckResult, CriterionResult, Job, Sight, State, Timestamp, UserId, Verdict, Verification};
+use clawrk_domain::{
+    Check, CheckResult, CriterionResult, Job, Sight, State, Timestamp, Upload, UserId, Verdict, Verification,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::uploads::UploadBody;
 use crate::vault::{Unsealable, Vault};
 
 /// A job. What the caller may not see is `null` or empty.
@@ -55,14 +58,12 @@ pub struct JobBody {
     cancellation_requested: bool,
     /// What was handed in; for the sender and that attempt's receiver.
     output_text: Option<String>,
-    /// Files that were handed in; always empty in this version.
-    #[schema(value_type = Vec<Object>)]
-    output_attachments: [(); 0],
+    /// Files that were handed in; for the sender and that attempt's receiver.
+    output_attachments: Vec<UploadBody>,
     /// The environment variables: values for the sender and, while it works, the receiver; else empty strings.
     env_vars: BTreeMap<String, String>,
-    /// Files that came with the job; always empty in this version.
-    #[schema(value_type = Vec<Object>)]
-    attachments: [(); 0],
+    /// Files that came with the job; for the parties only.
+    attachments: Vec<UploadBody>,
     /// What a machine holds the submission against; for the parties only.
     #[schema(value_type = Vec<Object>)]
     checks: Vec<Check>,
@@ -132,9 +133,9 @@ impl JobBody {
             attempt_count: 0,
             cancellation_requested: false,
             output_text: None,
-            output_attachments: [],
+            output_attachments: Vec::new(),
             env_vars: BTreeMap::new(),
-            attachments: [],
+            attachments: Vec::new(),
             checks: Vec::new(),
             verification: None,
             presented_to_agents: Vec::new(),
@@ -163,6 +164,8 @@ impl JobBody {
             attempt_count: job.attempt_count,
             cancellation_requested: job.cancellation_requested,
             output_text: job.submission().and_then(|submission| submission.output_text.as_deref().map(str::to_owned)),
+            output_attachments: job.submission().map_or_else(Vec::new, |handed| bodies(&handed.output_files)),
+            attachments: bodies(&job.brief.attachments),
             env_vars,
             verification: VerificationBody::of_job(job),
             presented_to_agents: job.offers.iter().map(|offer| offer.worker.agent.to_string()).collect(),
@@ -219,6 +222,10 @@ impl VerificationBody {
         let (criteria, checks) = (Vec::new(), stage.checks().to_vec());
         Self { verdict, reasoning, criteria, checks, verifier: None, verified_at: None }
     }
+}
+
+fn bodies(files: &[Upload]) -> Vec<UploadBody> {
+    files.iter().map(UploadBody::from).collect()
 }
 
 fn public_sight(job: &Job) -> Sight {

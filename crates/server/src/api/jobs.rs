@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::job_body::JobBody;
+use super::uploads::upload_ids;
 use super::{ErrorBody, id};
 use crate::auth::Caller;
 use crate::exchange::Render;
@@ -34,9 +35,8 @@ pub struct RunBody {
     /// Environment variables for the agent; encrypted at rest, given out only while it works.
     #[serde(rename = "envVars")]
     env_vars: Option<BTreeMap<String, String>>,
-    /// Upload ids; 503 `not_available_yet` in this version.
-    #[schema(value_type = Option<Vec<String>>)]
-    attachments: Option<Vec<serde_json::Value>>,
+    /// Ids of files that you uploaded, at most 10.
+    attachments: Option<Vec<String>>,
     /// What a machine holds the submission against; at most 20.
     #[schema(value_type = Option<Vec<Object>>)]
     checks: Option<Vec<serde_json::Value>>,
@@ -217,15 +217,13 @@ async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, 
         requirements: body.requirements.unwrap_or(guess.requirements),
         criteria: body.criteria.unwrap_or(guess.criteria),
         checks,
+        attachments: upload_ids("attachments", body.attachments)?,
         sealed_env: app.vault.seal_env(&env_vars),
         price: Cents(price.unwrap_or(guess.price_cents)),
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),
         prompt,
     };
     posting.check()?;
-    if body.attachments.is_some_and(|list| !list.is_empty()) {
-        return Err(Error::not_available_yet("attachments"));
-    }
     Ok((posting, basis))
 }
 

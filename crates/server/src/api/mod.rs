@@ -11,6 +11,7 @@ pub mod live;
 pub mod logs;
 pub mod matches;
 pub mod stats;
+pub mod uploads;
 pub mod users;
 pub mod verify;
 pub mod wallet;

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::check_output;
 use clawrk_domain::verification::Found;
-use clawrk_domain::{Check, Rejection, Scope, Submission, Timestamp, Verdict, Verification, limits};
+use clawrk_domain::{Check, Rejection, Scope, Submission, UserId, Verdict, Verification, limits, upload};
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,6 +26,7 @@ use utoipa::ToSchema;
 use super::ErrorBody;
 use super::job_body::VerificationBody;
 use super::logs::{LineBody, Nothing, event, event_stream};
+use super::uploads::upload_ids;
 use crate::auth::Caller;
 use crate::edge::Place;
 use crate::envelope::peer_of;
@@ -53,9 +54,8 @@ pub struct VerifyBody {
     checks: Option<Vec<serde_json::Value>>,
     /// The text; at most 1 MiB.
     output_text: Option<String>,
-    /// The files, as upload ids.
-    #[schema(value_type = Option<Vec<String>>)]
-    attachments: Option<Vec<serde_json::Value>>,
+    /// The files, as ids of your uploads; at most 10. Commands see them as the submission's and as the job's.
+    attachments: Option<Vec<String>>,
     /// Environment variables, for commands that ask for them.
     #[serde(rename = "envVars")]
     env_vars: Option<BTreeMap<String, String>>,
@@ -79,7 +79,7 @@ pub async fn verify(
     input: Input<VerifyBody>,
 ) -> Result<Response, Error> {
     caller.may(Scope::Work)?;
-    let wanted = Wanted::read(input.body, app.store.clock().now()).await?;
+    let wanted = Wanted::read(&app, caller.user, input.body).await?;
     if !wanted.criteria.is_empty() && app.judge.is_none() {
         return Err(Error::llm_not_configured());
     }
@@ -114,7 +114,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    async fn read(body: VerifyBody, now: Timestamp) -> Result<Self, Error> {
+    async fn read(app: &App, user: UserId, body: VerifyBody) -> Result<Self, Error> {
         let checks = super::checks(body.checks).await?;
         let criteria = body.criteria.unwrap_or_default();
         if checks.is_empty() && criteria.is_empty() {
@@ -125,8 +125,16 @@ impl Wanted {
         limits::criteria(&criteria)?;
         let variables = body.env_vars.unwrap_or_default();
         limits::env_vars(&variables)?;
-        check_output(body.output_text.as_deref())?;
-        let submission = Submission { output_text: body.output_text.map(Into::into), submitted_at: now };
+        let files = upload_ids("attachments", body.attachments)?;
+        check_output(body.output_text.as_deref(), !files.is_empty())?;
+        upload::check_list("attachments", &files)?;
+        let mut found = Vec::with_capacity(files.len());
+        for file in &files {
+            found.extend(app.store.upload_known_to(*file, user).await?);
+        }
+        let output_files = upload::named("attachments", &files, user, &found)?;
+        let output_text = body.output_text.map(Into::into);
+        let submission = Submission { output_text, output_files, submitted_at: app.store.clock().now() };
         Ok(Self { checks, criteria, submission, variables })
     }
 
@@ -137,7 +145,15 @@ impl Wanted {
     /// The verdict: of the checks, and, where they are passed, of the criteria.
     async fn verified(&self, app: &App, log: &Log) -> Result<Verification, Error> {
         let Self { checks, criteria, submission, variables } = self;
-        let subject = Subject { asked: None, checks, criteria, submission, variables, price_cents: 0 };
+        let subject = Subject {
+            asked: None,
+            checks,
+            criteria,
+            submission,
+            attachments: &submission.output_files,
+            variables,
+            price_cents: 0,
+        };
         let now = || app.store.clock().now();
         let mut passed = Vec::new();
         if !checks.is_empty() {

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::agents::own;
 use super::job_body::JobBody;
 use super::jobs::{NoBody, act, job_reply};
+use super::uploads::upload_ids;
 use super::{ErrorBody, id};
 use crate::auth::Caller;
 use crate::input::{Input, Named, Take};
@@ -47,9 +48,8 @@ impl Take for ClaimBody {}
 pub struct SubmitBody {
     /// The work, at most 1 MiB.
     output_text: Option<String>,
-    /// Upload ids; 503 `not_available_yet` in this version.
-    #[schema(value_type = Option<Vec<String>>)]
-    output_attachments: Option<Vec<serde_json::Value>>,
+    /// Ids of files that you uploaded, at most 10.
+    output_attachments: Option<Vec<String>>,
 }
 
 impl Take for SubmitBody {
@@ -174,10 +174,8 @@ pub async fn submit(
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
     let SubmitBody { output_text, output_attachments } = input.body;
-    if output_attachments.is_some_and(|list| !list.is_empty()) {
-        return Err(Error::not_available_yet("output attachments"));
-    }
-    act(&app, caller, Action::Submit { job: id("job", &job)?, output_text }, input.once).await
+    let files = upload_ids("output_attachments", output_attachments)?;
+    act(&app, caller, Action::Submit { job: id("job", &job)?, output_text, files }, input.once).await
 }
 
 /// Give up: it counts as a failed attempt.

@@ -156,6 +156,7 @@ mod tests {
         let (time, text) = (Timestamp::from_micros(number as i64 / 3), words.to_owned());
         let brief = Brief {
             checks: Vec::new(),
+            attachments: Vec::new(),
             prompt: text.clone(),
             title: text,
             description: None,

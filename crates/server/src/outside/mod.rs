@@ -1,6 +1,7 @@
 //! What lies beyond the rules: things that a model or another service may do one day.
 
 pub mod embed;
+pub mod files;
 pub mod llm;
 pub mod sandbox;
 pub mod structurer;

@@ -2,4 +2,5 @@
 
 pub mod counting;
 pub mod runner;
+pub mod sweeping;
 pub mod verifying;

@@ -80,6 +80,7 @@ async fn find(
         checks: &brief.checks,
         criteria: &brief.criteria,
         submission,
+        attachments: &brief.attachments,
         variables,
         price_cents: job.price.0,
     };

@@ -1,17 +1,24 @@
 //! What is looked at, wherever it comes from: a job's submission, or what somebody sent to be verified outside of any job.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
-use clawrk_domain::verification::judge::Case;
-use clawrk_domain::verification::{Found, Handed};
-use clawrk_domain::{Brief, Check, CheckResult, CriterionResult, Submission};
+use clawrk_domain::verification::judge::{Case, CaseFile};
+use clawrk_domain::verification::{Found, Handed, HandedFile};
+use clawrk_domain::{Brief, Check, CheckResult, CriterionResult, Submission, Upload};
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::io::StreamReader;
 
 use super::commands::{self, Run};
 use super::judge::JudgeFailure;
 use super::log::{Log, harmless};
 use crate::App;
 use crate::error::causes;
-use crate::outside::sandbox::{Sandbox, SandboxError, Staging};
+use crate::outside::sandbox::{Sandbox, Staging};
+
+/// How much of a file is read for a judge, in bytes: more than is shown of it.
+const READ_BYTES: u64 = 256 << 10;
 
 /// What is looked at.
 pub(crate) struct Subject<'a> {
@@ -23,6 +30,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) criteria: &'a [String],
     /// What was handed in.
     pub(crate) submission: &'a Submission,
+    /// The files that came with the job.
+    pub(crate) attachments: &'a [Upload],
     /// The variables, for commands that are to have them.
     pub(crate) variables: &'a BTreeMap<String, String>,
     /// What it is worth, which decides who judges; no judge is told.
@@ -65,8 +74,14 @@ impl Subject<'_> {
     /// requests would wait for the thread: it is one of those that may be kept.
     async fn applied(&self) -> Option<Vec<Option<CheckResult>>> {
         let (checks, text) = (self.checks.to_vec(), self.submission.output_text.clone());
+        let file = |file: &Upload| HandedFile {
+            name: file.name.clone(),
+            size: file.size_bytes,
+            sha256: hex::encode(file.sha256),
+        };
+        let files: Vec<HandedFile> = self.submission.output_files.iter().map(file).collect();
         let apply = move || {
-            let handed = Handed { output_text: text.as_deref(), files: &[] };
+            let handed = Handed { output_text: text.as_deref(), files: &files };
             checks.iter().map(|check| check.apply(&handed)).collect()
         };
         let applied = tokio::task::spawn_blocking(apply).await;
@@ -77,17 +92,18 @@ impl Subject<'_> {
     async fn staged<'s>(&self, app: &'s App, log: &Log) -> Result<(&'s Sandbox, Staging), String> {
         let sandbox = app.commands.sandbox().await.map_err(|why| format!("no command can be run here: {why}"))?;
         log.status("Waiting for a turn in the sandbox");
-        let staging = async {
-            let staging = sandbox.stage().await?;
-            if let Some(text) = &self.submission.output_text {
-                staging.write_output_text(text)?;
-            }
-            Ok::<_, SandboxError>(staging)
-        };
-        let staging = staging.await.map_err(|error| {
-            tracing::error!(cause = causes(&error), "a submission could not be laid out for commands");
-            "the sandbox failed".to_owned()
-        })?;
+        let staging = sandbox.stage().await.map_err(|error| trouble("the sandbox", &error))?;
+        if let Some(text) = &self.submission.output_text {
+            staging.write_output_text(text).map_err(|error| trouble("the sandbox", &error))?;
+        }
+        for file in &self.submission.output_files {
+            let added = staging.add_submission_file(&file.name, pin!(bytes_of(app, file).await?)).await;
+            added.map_err(|error| trouble("the sandbox", &error))?;
+        }
+        for file in self.attachments {
+            let added = staging.add_attachment(&file.name, pin!(bytes_of(app, file).await?)).await;
+            added.map_err(|error| trouble("the sandbox", &error))?;
+        }
         Ok((sandbox, staging))
     }
 
@@ -95,7 +111,10 @@ impl Subject<'_> {
     pub(crate) async fn judged(&self, app: &App, log: &Log) -> Found {
         let Some(judge) = &app.judge else { return Found::NoJudge };
         log.status(&format!("Judging {}", count(self.criteria.len(), "criterion", "criteria")));
-        let case = self.case(log);
+        let case = match self.case(app, log).await {
+            Ok(case) => case,
+            Err(problem) => return Found::Trouble { problem, pause_seconds: None },
+        };
         match judge.judge(&case, self.price_cents, &|line| log.say(line)).await {
             Ok(results) => Found::Criteria(
                 results.into_iter().map(|result| judged_without_secrets(result, log)).collect(),
@@ -106,19 +125,57 @@ impl Subject<'_> {
     }
 
     /// What a judge is shown: no variable's value is in it, wherever it was repeated.
-    fn case(&self, log: &Log) -> Case {
+    async fn case(&self, app: &App, log: &Log) -> Result<Case, String> {
+        let mut files = Vec::with_capacity(self.submission.output_files.len());
+        for file in &self.submission.output_files {
+            files.push(CaseFile {
+                name: file.name.clone(),
+                size_bytes: file.size_bytes,
+                content_type: file.content_type.clone(),
+                text: text_of(app, file).await?.map(|text| log.clean(&text)),
+            });
+        }
         let clean = |text: &String| log.clean(text);
         let asked = self.asked;
-        Case {
+        Ok(Case {
             title: asked.map(|brief| clean(&brief.title)).unwrap_or_default(),
             prompt: asked.map(|brief| clean(&brief.prompt)).unwrap_or_default(),
             description: asked.and_then(|brief| brief.description.as_ref()).map(clean),
             requirements: asked.and_then(|brief| brief.requirements.as_ref()).map(clean),
             criteria: self.criteria.to_vec(),
             output_text: self.submission.output_text.as_deref().map(|text| log.clean(text)),
-            files: Vec::new(),
-        }
+            files,
+        })
     }
+}
+
+/// A file's bytes, as they come.
+async fn bytes_of(app: &App, file: &Upload) -> Result<impl AsyncRead + use<>, String> {
+    let pieces = app.files.read(file).await.map_err(|error| trouble("reading a file", &error))?;
+    Ok(StreamReader::new(pieces.map(|piece| piece.map_err(std::io::Error::other))))
+}
+
+/// What a judge may read of a file: its beginning, if it is text.
+async fn text_of(app: &App, file: &Upload) -> Result<Option<String>, String> {
+    let mut bytes = Vec::new();
+    let read = pin!(bytes_of(app, file).await?.take(READ_BYTES)).read_to_end(&mut bytes).await;
+    read.map_err(|error| trouble("reading a file", &error))?;
+    let whole = bytes.len() as u64 == file.size_bytes;
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(text) if !text.contains('\0') => Some(text.to_owned()),
+        // Cut off within a letter.
+        Err(error) if !whole && error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()])
+            .ok()
+            .filter(|text| !text.contains('\0'))
+            .map(str::to_owned),
+        _ => None,
+    })
+}
+
+/// What failed, for people; the log has the rest.
+fn trouble(what: &str, error: &dyn std::error::Error) -> String {
+    tracing::error!(cause = causes(error), "a submission cannot be looked at");
+    format!("{what} failed")
 }
 
 /// A check's own words may quote the submission.

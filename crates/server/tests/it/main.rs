@@ -39,6 +39,7 @@ mod support;
 mod texts;
 #[path = "../../src/outside/embed/tiny.rs"]
 mod tiny;
+mod uploads;
 mod users;
 mod verify;
 mod work;

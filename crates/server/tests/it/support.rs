@@ -15,6 +15,7 @@ use clawrk_server::app::Outside;
 use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::embed::Embedder;
+use clawrk_server::outside::files::Files;
 use clawrk_server::outside::structurer::Structurer;
 use clawrk_server::tasks::{counting, runner, verifying};
 use clawrk_server::vault::Vault;
@@ -32,11 +33,16 @@ pub struct TestApp {
     pub app: App,
     pub router: Router,
     pub clock: Clock,
-    data: Arc<Data>,
+    data: Arc<(Data, tempfile::TempDir)>,
 }
 
 /// What the tests' vaults are made from.
 pub const SECRET_KEY: &str = "a secret for tests, and for nothing else";
+
+/// What an uploaded file may have, in bytes.
+pub const UPLOAD_BYTES: u64 = 1 << 20;
+/// What the files of one user may have together, in bytes.
+pub const QUOTA_BYTES: u64 = 3 << 20;
 
 const LOOPBACK: &str = "127.0.0.1:40000";
 
@@ -114,7 +120,7 @@ impl TestApp {
         let (store, data) = store(Policy::default(), clock.clone()).await;
         let structurer = structurer(store.clone());
         let outside = Outside { structurer, ..Outside::default() };
-        Self::over(store, outside, LOOPBACK, clock, Arc::new(data), unhurried()).await
+        Self::over(store, outside, LOOPBACK, clock, Arc::new((data, tempfile::tempdir().unwrap())), unhurried()).await
     }
 
     /// The same, matching by meaning too; the model is at work.
@@ -126,14 +132,23 @@ impl TestApp {
     }
 
     async fn with(outside: Outside, peer: &str, limits: Limits) -> Self {
-        let policy = Policy::default();
+        let policy = policy();
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy, clock.clone()).await;
-        Self::over(store, outside, peer, clock, Arc::new(data), limits).await
+        Self::over(store, outside, peer, clock, Arc::new((data, tempfile::tempdir().unwrap())), limits).await
     }
 
-    async fn over(store: Store, outside: Outside, peer: &str, clock: Clock, data: Arc<Data>, limits: Limits) -> Self {
-        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), outside, limits);
+    async fn over(
+        store: Store,
+        outside: Outside,
+        peer: &str,
+        clock: Clock,
+        data: Arc<(Data, tempfile::TempDir)>,
+        limits: Limits,
+    ) -> Self {
+        let files = Files::folder(data.1.path(), UPLOAD_BYTES).unwrap();
+        let outside = Outside { files, ..outside };
+        let app = App::new(store, Vault::new(SECRET_KEY), policy(), outside, limits);
         serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
@@ -142,18 +157,18 @@ impl TestApp {
 
     /// Another node of the same exchange; on SQLite, where a folder is for one server, the same one again.
     pub async fn node(&self) -> Self {
-        let Data::Database(url) = &*self.data else {
+        let Data::Database(url) = &self.data.0 else {
             let (app, router) = (self.app.clone(), self.router.clone());
             return Self { app, router, clock: self.clock.clone(), data: Arc::clone(&self.data) };
         };
-        let store = Store::postgres(url, Policy::default(), self.clock.clone()).await.unwrap();
+        let store = Store::postgres(url, policy(), self.clock.clone()).await.unwrap();
         Self::over(store, Outside::default(), LOOPBACK, self.clock.clone(), Arc::clone(&self.data), self.app.limits)
             .await
     }
 
     /// Runs SQL in the exchange's PostgreSQL database, behind its back; false where there is none.
     pub async fn on_postgres(&self, sql: &str) -> bool {
-        let Data::Database(url) = &*self.data else { return false };
+        let Data::Database(url) = &self.data.0 else { return false };
         asked(url, sql).await;
         true
     }
@@ -212,8 +227,8 @@ impl TestApp {
 
     /// The same exchange, opened by another server that has heard of nothing.
     pub async fn again(&self) -> Self {
-        let policy = Policy::default();
-        let store = match &*self.data {
+        let policy = policy();
+        let store = match &self.data.0 {
             Data::Folder(folder) => Store::sqlite(folder.path(), policy, self.clock.clone()).unwrap(),
             Data::Database(url) => Store::postgres(url, policy, self.clock.clone()).await.unwrap(),
         };
@@ -226,9 +241,20 @@ impl TestApp {
         Operator(self.app.store.clone()).grant(user.id.parse().unwrap(), Cents(cents)).await.unwrap();
     }
 
+    /// The names of the files that bytes are kept of, and of those that are on their way.
+    pub fn kept_files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.data.1.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// Puts bytes where files are kept, as a server does that dies before it writes the row.
+    pub fn leave_file(&self, name: &str) {
+        std::fs::write(self.data.1.path().join(name), "left behind").unwrap();
+    }
+
     /// Every byte that the exchange keeps: its files, or its tables as text.
     pub async fn kept(&self) -> Vec<u8> {
-        match &*self.data {
+        match &self.data.0 {
             Data::Folder(folder) => {
                 let files = std::fs::read_dir(folder.path()).unwrap();
                 files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
@@ -252,6 +278,11 @@ impl TestApp {
         assert_eq!(audit.offence, None, "{audit:?}");
         assert_eq!(audit.sum(), Cents::ZERO);
     }
+}
+
+/// The rules that tests go by.
+fn policy() -> Policy {
+    Policy { upload_quota_bytes: QUOTA_BYTES, ..Policy::default() }
 }
 
 /// What a client may take when that is not what is tested: a clock that stands still makes a long minute.

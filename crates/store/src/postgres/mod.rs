@@ -230,6 +230,9 @@ impl Node {
             Order::Log { lease, attempt, lines } => tasks::log(&mut tx, lease, *attempt, lines).await,
             Order::Spend { user, what, limit } => tasks::spend(&mut tx, *user, what, *limit).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
+            Order::DropUnusedUploads { older_than_seconds, limit } => {
+                tasks::drop_unused_uploads(&mut tx, *older_than_seconds, *limit).await
+            }
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
             Order::Count(jobs) => tally::count(&mut tx, jobs).await,
             Order::ForgetCounts => tally::forget(&mut tx).await,

@@ -180,6 +180,9 @@ fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Re
         Order::Log { lease, attempt, lines } => tasks::log(session, lease, *attempt, lines).now_or_never(),
         Order::Spend { user, what, limit } => tasks::spend(session, *user, what, *limit).now_or_never(),
         Order::DropOldReceipts => tasks::drop_old_receipts(session).now_or_never(),
+        Order::DropUnusedUploads { older_than_seconds, limit } => {
+            tasks::drop_unused_uploads(session, *older_than_seconds, *limit).now_or_never()
+        }
         Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
         Order::Count(jobs) => tally::count(session, jobs).now_or_never(),
         Order::ForgetCounts => tally::forget(session).now_or_never(),

@@ -422,6 +422,7 @@ impl Simulation {
         Action::Submit {
             job,
             output_text: self.random.pick(&[Some("Eleven.".to_owned()), Some("12".to_owned()), None]),
+            files: Vec::new(),
         }
     }
 

@@ -326,6 +326,7 @@ pub(crate) fn posting(price: i64) -> Posting {
         requirements: None,
         criteria: vec!["names a number".to_owned(), "explains it".to_owned()],
         checks: Vec::new(),
+        attachments: Vec::new(),
         sealed_env: Some(vec![0, 255, 7]),
         price: Cents(price),
         time_limit_seconds: 600,
@@ -333,7 +334,7 @@ pub(crate) fn posting(price: i64) -> Posting {
 }
 
 pub(crate) fn submission(job: JobId) -> Action {
-    Action::Submit { job, output_text: Some("There are 11.".to_owned()) }
+    Action::Submit { job, output_text: Some("There are 11.".to_owned()), files: Vec::new() }
 }
 
 pub(crate) fn review(job: JobId, verdict: Verdict) -> Action {

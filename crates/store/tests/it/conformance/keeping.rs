@@ -262,7 +262,7 @@ pub(super) async fn texts_and_bytes_come_back_as_they_went_in(h: &Harness) {
     assert_eq!((&brief.criteria, &brief.sealed_env), (&new.criteria, &new.sealed_env));
     h.moved(bob, Action::Claim { agent: None, job: job.id }).await;
     h.moved(bob, Action::Accept(job.id)).await;
-    h.moved(bob, Action::Submit { job: job.id, output_text: Some(hostile.to_owned()) }).await;
+    h.moved(bob, Action::Submit { job: job.id, output_text: Some(hostile.to_owned()), files: Vec::new() }).await;
     assert_eq!(h.job(job.id).await.submission().unwrap().output_text.as_deref(), Some(hostile));
     assert_eq!(h.store.users_named("O'Brien \"; DROP TABLE users; -- \u{1f980}").await.unwrap().len(), 1);
     let mut plain = posting(100);
