@@ -486,7 +486,7 @@ mod tests {
 
     #[test]
     fn settings_without_effect_are_taken_with_a_word() {
-        let settings = Settings::read(&sources(&[("upload_url", "x")], &[], "")).unwrap();
-        assert_eq!(settings.warnings, ["upload_url has no effect in this version"]);
+        let settings = Settings::read(&sources(&[("public_url", "x")], &[], "")).unwrap();
+        assert_eq!(settings.warnings, ["public_url has no effect in this version"]);
     }
 }

@@ -33,9 +33,11 @@ fn the_demo_tells_the_whole_story() {
     let told = exchange.json(["demo", "--exit", "--json"]);
     let jobs = told["jobs"].as_array().unwrap();
     let count = |status| jobs.iter().filter(|job| job["status"] == status).count();
-    assert_eq!((count("verified"), count("failed"), count("cancelled"), jobs.len()), (13, 1, 1, 15));
+    assert_eq!((count("verified"), count("failed"), count("cancelled"), jobs.len()), (14, 1, 1, 16));
     let failed = jobs.iter().find(|job| job["status"] == "failed").unwrap();
     assert_eq!(failed["attempt_count"], 3);
+    let by_a_machine = jobs.iter().find(|job| job["verification"]["verifier"] == "checks").unwrap();
+    assert_eq!((&by_a_machine["status"], &by_a_machine["attempt_count"]), (&"verified".into(), &2.into()));
     assert_eq!((&told["audit"]["ok"], &told["audit"]["escrows"]["balance_cents"]), (&true.into(), &0.into()));
 }
 

@@ -170,6 +170,8 @@ async fn what_nobody_may_set_is_ignored_everywhere() {
     assert_eq!(plain.told.len(), more.told.len());
     let writing =
         operations().into_iter().filter(|operation| ["POST", "PATCH", "PUT"].contains(&operation.method.as_str()));
-    let writing: BTreeSet<_> = writing.map(|operation| operation.name()).collect();
+    // A file has no fields.
+    let writing = writing.map(|operation| operation.name()).filter(|name| name != "POST /api/uploads");
+    let writing: BTreeSet<_> = writing.collect();
     assert_eq!(more.sent, writing, "every route that writes is part of the story");
 }

@@ -45,7 +45,7 @@ async fn what_is_out_of_bounds_is_refused_and_nothing_is_stored() {
             assert_eq!(ada.post("/api/jobs/run", body.clone()).await.status, 400, "{body}");
         }
     }
-    ada.post("/api/jobs/run", json!({"prompt": "x", "attachments": ["a"]})).await.refused(503, "not_available_yet");
+    ada.post("/api/jobs/run", json!({"prompt": "x", "attachments": ["a"]})).await.refused(400, "invalid_field");
     for (check, said) in [
         (json!({}), "checks[1].type is missing"),
         (json!({"type": "regex", "pattern": "("}), "checks[1].pattern is no regular expression: unclosed group"),

@@ -6,6 +6,7 @@ use clawrk_server::edge::Limits;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, TestApp};
+use crate::uploads::{FORM, form};
 
 #[test]
 fn the_description_is_what_it_was() {
@@ -64,8 +65,12 @@ async fn limits_of_requests_and_bodies_are_described_where_they_are_held() {
             let ada = app.user("ada", 0).await;
             let (what, path) = (format!("{method} {path}"), path.replace("{id}", "000000000000"));
             let method = method.to_uppercase();
-            let send = |body| ada.send(&method, &path, body, &[]);
-            let answers = [send(Some(too_large.clone())).await, send(None).await];
+            let is_form = method == "POST" && path == "/api/uploads";
+            let kind = if is_form { FORM } else { "application/json" };
+            let too_large = if is_form { form("large", &too_large) } else { too_large.clone() };
+            let headers = [("content-type", kind)];
+            let send = |body| ada.send(&method, &path, body, &headers);
+            let answers = [send(Some(too_large)).await, send(None).await];
             for (answer, limit) in answers.iter().zip(["413", "429"]) {
                 assert_described(&document, operation, answer, &what);
                 let is_described = !operation["responses"][limit].is_null();
@@ -76,7 +81,7 @@ async fn limits_of_requests_and_bodies_are_described_where_they_are_held() {
             }
         }
     }
-    assert_eq!(refused, [13, 32]);
+    assert_eq!(refused, [15, 37]);
 }
 
 #[test]
@@ -96,7 +101,7 @@ fn whoever_should_come_back_is_told_when() {
             in_hand += usize::from(once);
         }
     }
-    assert_eq!((away, in_hand), (33, 11));
+    assert_eq!((away, in_hand), (38, 12));
 }
 
 #[tokio::test]
@@ -139,5 +144,5 @@ async fn every_described_route_is_there() {
             routes += 1;
         }
     }
-    assert_eq!(routes, 34);
+    assert_eq!(routes, 39);
 }

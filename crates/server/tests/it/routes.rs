@@ -22,6 +22,7 @@ pub enum Kind {
     Agent,
     Job,
     Key,
+    Upload,
     User,
 }
 
@@ -29,7 +30,7 @@ impl Kind {
     /// An id that nothing has.
     pub fn nobodys(self) -> &'static str {
         match self {
-            Self::Agent | Self::User => "01941f29-7c00-7000-8000-000000000000",
+            Self::Agent | Self::Upload | Self::User => "01941f29-7c00-7000-8000-000000000000",
             Self::Job | Self::Key => "000000000000",
         }
     }
@@ -68,6 +69,7 @@ impl Operation {
             ("/api/agents/", Kind::Agent),
             ("/api/jobs/", Kind::Job),
             ("/api/keys/", Kind::Key),
+            ("/api/uploads/", Kind::Upload),
             ("/api/users/", Kind::User),
         ]);
         let kind = kinds.into_iter().find(|(prefix, _)| self.path.starts_with(prefix));

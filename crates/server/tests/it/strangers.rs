@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::routes::{Kind, Operation, operations};
 use crate::support::{Answer, TestApp, User};
+use crate::uploads::uploaded;
 
 /// All that tells one answer from another, but for what each has of its own.
 fn shape(answer: Answer) -> (u16, BTreeMap<String, String>, Value) {
@@ -35,6 +36,7 @@ async fn owner(app: &TestApp) -> Owner {
         (Kind::User, user.id.clone()),
         (Kind::Agent, agent.clone()),
         (Kind::Key, keys[0]["id"].as_str().unwrap().to_owned()),
+        (Kind::Upload, uploaded(&user, "list.txt").await),
     ];
     for status in ["held", "accepted", "submitted", "verified", "failed", "cancelled"] {
         let job = user.job(status, 1_00).await;
@@ -125,7 +127,7 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
         }
         probed.insert(kind);
     }
-    assert_eq!(probed, BTreeSet::from([Kind::Agent, Kind::Job, Kind::Key, Kind::User]));
+    assert_eq!(probed, BTreeSet::from([Kind::Agent, Kind::Job, Kind::Key, Kind::Upload, Kind::User]));
     assert_eq!(owner.sees().await, before, "and nothing has changed");
 }
 

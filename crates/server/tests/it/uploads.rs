@@ -10,9 +10,9 @@ use tower::ServiceExt;
 
 use crate::support::{Answer, QUOTA_BYTES, TestApp, UPLOAD_BYTES, User, at_once};
 
-const FORM: &str = "multipart/form-data; boundary=edge";
+pub const FORM: &str = "multipart/form-data; boundary=edge";
 
-fn form(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn form(name: &str, bytes: &[u8]) -> Vec<u8> {
     let head = "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"";
     [head.as_bytes(), name.as_bytes(), b"\"\r\nContent-Type: text/html\r\n\r\n", bytes, b"\r\n--edge--\r\n"].concat()
 }
@@ -21,7 +21,7 @@ async fn upload(user: &User, name: &str, bytes: &[u8]) -> Answer {
     user.send("POST", "/api/uploads", Some(form(name, bytes)), &[("content-type", FORM)]).await
 }
 
-async fn uploaded(user: &User, name: &str) -> String {
+pub async fn uploaded(user: &User, name: &str) -> String {
     upload(user, name, name.as_bytes()).await.expect(201)["id"].as_str().unwrap().to_owned()
 }
 
