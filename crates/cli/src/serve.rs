@@ -55,6 +55,7 @@ async fn serve_until_stopped(app: App, config: &Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
+    serve::prepare(&app);
     serve::serve(app, listener, stop).await?;
     tracing::info!("stopped");
     Ok(())

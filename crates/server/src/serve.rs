@@ -29,6 +29,14 @@ const TOGETHER: usize = 50;
 /// Requests that are on their way when the stop comes have this long to arrive.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
+/// Begins what takes a while and what somebody will need: whoever needs it first would have to wait for it.
+pub fn prepare(app: &App) {
+    let app = app.clone();
+    spawn(async move {
+        let _ = app.commands.sandbox().await;
+    });
+}
+
 /// Serves until `stop` resolves, then finishes what is in hand.
 pub async fn serve(
     app: App,
@@ -41,11 +49,6 @@ pub async fn serve(
     spawn(counting::run(app.clone()));
     spawn(sweeping::run(app.clone()));
     let verifiers = spawn(verifying::run(app.clone()));
-    let tried = app.clone();
-    spawn(async move {
-        // Whoever needs it first would have to wait for it.
-        let _ = tried.commands.sandbox().await;
-    });
     let meanings = spawn(meaning::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();

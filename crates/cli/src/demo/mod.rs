@@ -113,6 +113,7 @@ async fn on_stage<T>(
     play: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let stopping = app.stopping.clone();
+    serve::prepare(app);
     let server = serve::serve(app.clone(), listener, async move { stopping.cancelled().await });
     let end = async {
         let ended = play.await;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clawrk_domain::{Check, CheckResult};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 use super::log::{Log, harmless};
 use crate::Error;
 use crate::error::causes;
-use crate::outside::sandbox::{Ended, Errand, Sandbox, SandboxError, SandboxSetting, Staging};
+use crate::outside::sandbox::{Ended, Errand, Sandbox, SandboxError, SandboxSetting, Staging, Unsound};
 
 /// Characters that a result quotes of what a command printed last.
 const QUOTED: usize = 200;
@@ -30,7 +32,10 @@ impl Commands {
     /// The sandbox, or why there is none; the first time it takes as long as it takes to try what it promises.
     pub async fn sandbox(&self) -> Result<&Sandbox, &str> {
         let tried = self.tried.get_or_init(async || {
-            let opened = Sandbox::open(self.setting).await;
+            // Programs are started and files written on the way: not on a thread that requests wait for.
+            let (setting, runtime) = (self.setting, Handle::current());
+            let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(setting))).await;
+            let opened = opened.unwrap_or_else(|broken| Err(Unsound::Refused(broken.to_string())));
             match &opened {
                 Ok(sandbox) => tracing::info!(sandbox = sandbox.describe(), "command checks can be run"),
                 Err(unsound) => {

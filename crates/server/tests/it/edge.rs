@@ -188,7 +188,8 @@ async fn a_body_that_falls_silent_is_408() {
             sleep(SHORT / 3).await;
             slow.send(part).await;
         }
-        assert!(slow.answer().await.starts_with("HTTP/1.1 201 "));
+        let answer = slow.answer().await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     })
     .await;
 }
