@@ -146,6 +146,13 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(2)
     }
 
+    /// 503: as much is being verified outside of jobs as may be, for one user or in all.
+    pub(crate) fn too_many_verifications() -> Self {
+        let message =
+            "As much is being verified outside of jobs as may be (4 at once a user, 16 in all): try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_busy", message).retry_after(5)
+    }
+
     /// 503: there are as many streams as may be.
     pub fn too_many_streams() -> Self {
         let message = "There are too many streams, in all or from your address: close some, or try again in 5 seconds";

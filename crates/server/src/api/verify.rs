@@ -19,7 +19,6 @@ use clawrk_domain::verification::Found;
 use clawrk_domain::{Check, Rejection, Scope, Submission, UserId, Verdict, Verification, limits, upload};
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use utoipa::ToSchema;
 
@@ -31,7 +30,7 @@ use crate::auth::Caller;
 use crate::edge::Place;
 use crate::envelope::peer_of;
 use crate::input::{Input, Take};
-use crate::verify::{Log, Scrubber, Subject};
+use crate::verify::{Log, Scrubber, Subject, Visit};
 use crate::{App, Error};
 
 /// What a user's judged verifications of a day are counted under.
@@ -41,7 +40,7 @@ const TO_SAY_SO: Duration = Duration::from_secs(2);
 /// How often a stream is given what the log has new.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// The longest that a stream verifies.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// What is verified, and against what.
 #[derive(Default, Deserialize, ToSchema)]
@@ -86,7 +85,7 @@ pub async fn verify(
     app.commands.can_run(&wanted.checks).await?;
     // A body has had its room for as long as it took to read: a verification may take minutes.
     drop(input.room);
-    let seat = app.verifiers.visitor().ok_or_else(Error::too_busy)?;
+    let seat = app.verifiers.visitor(caller.user).ok_or_else(Error::too_many_verifications)?;
     if !wanted.criteria.is_empty() && !app.store.spend(caller.user, BUDGET, app.limits.verifications_per_day).await? {
         return Err(Error::budget_spent(app.limits.verifications_per_day));
     }
@@ -175,7 +174,7 @@ impl Wanted {
 }
 
 /// The verification as a stream of what its log says.
-fn followed(app: App, wanted: Wanted, seat: OwnedSemaphorePermit, place: Place) -> Response {
+fn followed(app: App, wanted: Wanted, seat: Visit, place: Place) -> Response {
     let log = wanted.log(&app);
     let (told, with) = (log.clone(), app.clone());
     let looking = Box::pin(async move {
@@ -200,7 +199,7 @@ struct Follow {
     looking: Option<Looking>,
     log: Log,
     tell: Interval,
-    _seat: OwnedSemaphorePermit,
+    _seat: Visit,
     _place: Place,
 }
 

@@ -18,10 +18,10 @@ mod look;
 mod scrub;
 mod subject;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use clawrk_domain::verification::Looks;
-use clawrk_domain::{Job, TaskKind};
+use clawrk_domain::{Job, TaskKind, UserId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use commands::Commands;
@@ -34,6 +34,10 @@ pub(crate) use subject::Subject;
 
 /// How much is verified at once outside of any job.
 const VISITORS: usize = 16;
+/// How much of that for one user.
+const VISITS: usize = 4;
+/// How many of them are in the sandbox at once: the other turns there are for jobs.
+const VISITORS_IN_SANDBOX: usize = 1;
 
 /// What verifiers share.
 pub struct Verifiers {
@@ -41,6 +45,10 @@ pub struct Verifiers {
     nudges: [Notify; 3],
     /// The seats of what is verified outside of any job.
     visitors: Arc<Semaphore>,
+    /// Who has some of them, a user as often as seats.
+    visiting: Arc<Mutex<Vec<UserId>>>,
+    /// The turns that these have in the sandbox.
+    pub(crate) visitors_in_sandbox: Semaphore,
     /// Who follows the log of which job.
     pub(crate) followers: Followers,
 }
@@ -51,6 +59,8 @@ impl Verifiers {
             seats: [8, 4, 16].map(|seats| Arc::new(Semaphore::new(seats))),
             nudges: Default::default(),
             visitors: Arc::new(Semaphore::new(VISITORS)),
+            visiting: Arc::default(),
+            visitors_in_sandbox: Semaphore::new(VISITORS_IN_SANDBOX),
             followers: Followers::default(),
         }
     }
@@ -60,9 +70,15 @@ impl Verifiers {
         &self.seats[place(at)]
     }
 
-    /// A seat for what is verified outside of any job; none when all are taken.
-    pub(crate) fn visitor(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.visitors).try_acquire_owned().ok()
+    /// A seat for what is verified outside of any job; none when all are taken, or as many as one user may have.
+    pub(crate) fn visitor(&self, user: UserId) -> Option<Visit> {
+        let seat = Arc::clone(&self.visitors).try_acquire_owned().ok()?;
+        let mut visiting = lock(&self.visiting);
+        if visiting.iter().filter(|other| **other == user).count() >= VISITS {
+            return None;
+        }
+        visiting.push(user);
+        Some(Visit { user, visiting: Arc::clone(&self.visiting), _seat: seat })
     }
 
     /// Resolves when there may be something new to look at.
@@ -82,6 +98,26 @@ impl Verifiers {
     pub(crate) fn nudge(&self, at: Looks) {
         self.nudges[place(at)].notify_one();
     }
+}
+
+/// The seat of somebody who has something verified outside of any job, until it is dropped.
+pub(crate) struct Visit {
+    user: UserId,
+    visiting: Arc<Mutex<Vec<UserId>>>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut visiting = lock(&self.visiting);
+        if let Some(at) = visiting.iter().position(|user| *user == self.user) {
+            visiting.swap_remove(at);
+        }
+    }
+}
+
+fn lock(visiting: &Mutex<Vec<UserId>>) -> MutexGuard<'_, Vec<UserId>> {
+    visiting.lock().expect("nothing panics while it is held")
 }
 
 const fn place(at: Looks) -> usize {

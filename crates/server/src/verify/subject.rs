@@ -8,6 +8,7 @@ use clawrk_domain::verification::{Found, Handed, HandedFile};
 use clawrk_domain::{Brief, Check, CheckResult, CriterionResult, Submission, Upload};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::SemaphorePermit;
 use tokio_util::io::StreamReader;
 
 use super::commands::{self, Run};
@@ -38,6 +39,14 @@ pub(crate) struct Subject<'a> {
     pub(crate) price_cents: i64,
 }
 
+/// A turn in the sandbox, with the submission where commands can see it.
+struct Staged<'a> {
+    sandbox: &'a Sandbox,
+    staging: Staging,
+    /// What is verified outside of any job has fewer turns.
+    _visitor: Option<SemaphorePermit<'a>>,
+}
+
 impl Subject<'_> {
     /// What comes of its checks: of all of them, so that a worker learns of everything at once.
     pub(crate) async fn checked(&self, app: &App, log: &Log) -> Found {
@@ -54,7 +63,7 @@ impl Subject<'_> {
         let mut results = Vec::with_capacity(self.checks.len());
         for (check, applied) in self.checks.iter().zip(&mut applied) {
             let result = match (check, &staged) {
-                (Check::Command { run, timeout_seconds, env }, Some((sandbox, staging))) => {
+                (Check::Command { run, timeout_seconds, env }, Some(Staged { sandbox, staging, .. })) => {
                     let variables = if *env { self.variables.clone() } else { BTreeMap::new() };
                     let command = Run { run, timeout_seconds: *timeout_seconds, variables };
                     commands::run(sandbox, staging, command, log).await.ok()
@@ -89,9 +98,13 @@ impl Subject<'_> {
     }
 
     /// The submission where commands can see it, when it is its turn; or why it is not.
-    async fn staged<'s>(&self, app: &'s App, log: &Log) -> Result<(&'s Sandbox, Staging), String> {
+    async fn staged<'s>(&self, app: &'s App, log: &Log) -> Result<Staged<'s>, String> {
         let sandbox = app.commands.sandbox().await.map_err(|why| format!("no command can be run here: {why}"))?;
         log.status("Waiting for a turn in the sandbox");
+        let visitor = match self.asked {
+            Some(_) => None,
+            None => Some(app.verifiers.visitors_in_sandbox.acquire().await.expect("nobody closes it")),
+        };
         let staging = sandbox.stage().await.map_err(|error| trouble("the sandbox", &error))?;
         if let Some(text) = &self.submission.output_text {
             staging.write_output_text(text).map_err(|error| trouble("the sandbox", &error))?;
@@ -104,7 +117,7 @@ impl Subject<'_> {
             let added = staging.add_attachment(&file.name, pin!(bytes_of(app, file).await?)).await;
             added.map_err(|error| trouble("the sandbox", &error))?;
         }
-        Ok((sandbox, staging))
+        Ok(Staged { sandbox, staging, _visitor: visitor })
     }
 
     /// What a judge finds about its criteria.
