@@ -12,7 +12,7 @@ use clawrk_domain::limits;
 use clawrk_domain::{Cents, Scopes, User, UserId};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::exchange::Operator;
-use clawrk_server::open::open_store;
+use clawrk_server::open::{OpenError, claim, open_store, reseal};
 use clawrk_store::{Audit, Store};
 use serde_json::{Value, json};
 
@@ -46,7 +46,21 @@ enum AdminCommand {
     /// Put a backup in place; the server has to be stopped
     #[command(after_help = backup::RESTORE_EXAMPLES)]
     Restore(backup::RestoreArgs),
+    /// Seal all that is sealed under the new secret_key; the old one is given as secret_key_previous
+    #[command(after_help = ROTATE_EXAMPLES)]
+    RotateSecret {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
 }
+
+const ROTATE_EXAMPLES: &str = "Examples:
+  CLAWRK_SECRET_KEY_FILE=new CLAWRK_SECRET_KEY_PREVIOUS_FILE=old clawrk admin rotate-secret
+
+First make a new secret (openssl rand -hex 32) and give it as secret_key, and the old one as secret_key_previous. On \
+SQLite the server has to be stopped meanwhile. On PostgreSQL start every server with both first: one that has the old \
+secret alone would go on sealing with it. It may be cut off and begun again at any moment. Then secret_key_previous can \
+go; keep the old secret as long as there are backups from before, since only it opens them.";
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
@@ -94,6 +108,7 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     let report = match &args.command {
         AdminCommand::Backup(args) => return backup::back_up(args, out).await,
         AdminCommand::Restore(args) => return backup::restore(args, out).await,
+        AdminCommand::RotateSecret { settings } => rotate_secret(settings).await?,
         AdminCommand::User(command) => user(command, out).await?,
         AdminCommand::Audit { settings } => {
             let audit = open(settings, None).await?.audit().await;
@@ -106,6 +121,31 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
         out.text(&report.text);
     }
     if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books are not in order.")) }
+}
+
+/// Seals everything under the secret of today, in an exchange that no server has open, or that servers share.
+async fn rotate_secret(settings: &SettingFlags) -> Result<Report, Failure> {
+    let config = settings.config()?;
+    if config.database_url.is_none() && !config.data_dir.join("clawrk.db").exists() {
+        return Err(no_exchange(&config.data_dir));
+    }
+    if config.previous_secrets.is_empty() || config.secret_key.is_none() {
+        let failure = Failure::usage("A new secret_key and the old one, as secret_key_previous, must be given");
+        return Err(failure.hint("`clawrk admin rotate-secret --help` shows how"));
+    }
+    let _claim = claim(&config).map_err(|error| match error {
+        OpenError::Claimed { path } => {
+            let failure = Failure::failed("in_use", format!("A server has {path} open"));
+            failure.hint("stop it first: it would go on sealing with the old secret")
+        }
+        error => anyhow::Error::from(error).into(),
+    })?;
+    let changed = reseal(&config).await.map_err(anyhow::Error::from)?;
+    let text = format!(
+        "{changed} sealed values are sealed under the new secret_key, and none under an older one.\n\
+         secret_key_previous can go. Keep the old secret for backups from before: only it opens them."
+    );
+    Ok(Report { document: json!({ "resealed": changed }), text, well: true })
 }
 
 async fn user(command: &UserCommand, out: &Output) -> Result<Report, Failure> {

@@ -5,14 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use clawrk_store::{Clock, Store, StoreError};
+use clawrk_store::{Clock, Sealed, SealedPlace, Store, StoreError};
 
 use crate::config::Config;
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::structurer::Offline;
-use crate::vault::Vault;
+use crate::vault::{Purpose, Unsealable, Vault};
 use crate::{App, random, serve};
+
+/// Sealed pieces that are replaced in one transaction.
+const CHUNK: u32 = 200;
 
 /// Why the exchange cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,9 @@ pub enum OpenError {
         /// The data folder.
         path: String,
     },
+    /// Something in the database is sealed under a secret that is not given.
+    #[error(transparent)]
+    Unsealable(#[from] Unsealable),
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
@@ -65,11 +71,7 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
-    let secret = match &config.secret_key {
-        Some(secret) => secret.clone(),
-        None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
-    };
-    let vault = Vault::new(&secret);
+    let vault = vault_of(config, store.kept_seal().await?.is_some())?;
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
         return Err(OpenError::OtherSecret);
     }
@@ -77,6 +79,64 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let app = App::with_model(store, vault, config.policy.clone(), Box::new(Offline), limits, embedder);
     serve::fill(&app).await?;
     Ok(app)
+}
+
+/// The vault of the settings: under the secret of today, with those of before.
+fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError> {
+    let secret = match &config.secret_key {
+        Some(secret) => secret.clone(),
+        None => secret_of(&config.data_dir, set_up)?,
+    };
+    Ok(Vault::after(&secret, &config.previous_secrets))
+}
+
+/// Seals everything that was sealed under a secret of before under the one of today, and counts what it did.
+///
+/// The seal comes first, so that from then on no server starts that lacks the new secret. Whatever moment this is cut
+/// off at, all that is sealed opens under one of the secrets, and to do it again goes on with what is left.
+pub async fn reseal(config: &Config) -> Result<u64, OpenError> {
+    let store = open_store(config).await?;
+    let Some(seal) = store.kept_seal().await? else { return Ok(0) };
+    let vault = vault_of(config, true)?;
+    if !vault.sealed(&seal) {
+        return Err(OpenError::OtherSecret);
+    }
+    let mut changed = renew(&store, &vault, vec![Sealed { place: SealedPlace::Seal, bytes: seal }]).await?;
+    let mut after = None;
+    loop {
+        let chunk = store.sealed_env(after, CHUNK).await?;
+        let Some(Sealed { place: SealedPlace::Env(last), .. }) = chunk.last() else { break };
+        after = Some(*last);
+        changed += renew(&store, &vault, chunk).await?;
+    }
+    let mut after = None;
+    loop {
+        let chunk = store.sealed_answers(after, CHUNK).await?;
+        let Some(Sealed { place: SealedPlace::Answer(user, key), .. }) = chunk.last() else { break };
+        after = Some((*user, key.clone()));
+        changed += renew(&store, &vault, chunk).await?;
+    }
+    Ok(changed)
+}
+
+/// Seals those of these pieces anew that are sealed under a secret of before.
+async fn renew(store: &Store, vault: &Vault, chunk: Vec<Sealed>) -> Result<u64, OpenError> {
+    let mut list = Vec::new();
+    for piece in chunk {
+        let purpose = match piece.place {
+            SealedPlace::Seal => Purpose::Seal,
+            SealedPlace::Env(_) => Purpose::EnvVars,
+            SealedPlace::Answer(..) => Purpose::Receipt,
+        };
+        if let Some(bytes) = vault.renewed(purpose, &piece.bytes)? {
+            list.push((piece, bytes));
+        }
+    }
+    let changed = list.len() as u64;
+    if !list.is_empty() {
+        store.reseal(list).await?;
+    }
+    Ok(changed)
 }
 
 /// Opens the store alone: all that the operator's commands need.
@@ -159,7 +219,7 @@ pub fn secret_fit(config: &Config, seal: Option<&[u8]>) -> Result<SecretFit, Ope
         None if !config.data_dir.join("secret_key").exists() => return Ok(SecretFit::Missing),
         None => secret_of(&config.data_dir, true)?,
     };
-    Ok(if Vault::new(&secret).sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
+    Ok(if Vault::after(&secret, &config.previous_secrets).sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
 }
 
 /// The secret in the data folder; made there on the first start, for its owner's eyes only.

@@ -12,6 +12,7 @@ mod hot;
 mod postgres;
 mod reads;
 mod row;
+mod sealed;
 mod sql;
 mod sqlite;
 mod stage;
@@ -32,6 +33,7 @@ pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
 pub use reads::{HandedIn, JobList, Place};
+pub use sealed::{Place as SealedPlace, Sealed};
 pub use sqlite::backup;
 pub use tally::{DirectoryPlace, Listed, Market, Uncounted};
 
@@ -118,6 +120,7 @@ enum Order {
     Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
     DropOldReceipts,
     Seal(Vec<u8>),
+    Reseal(Vec<(Sealed, Vec<u8>)>),
     Count(Vec<JobId>),
     ForgetCounts,
 }

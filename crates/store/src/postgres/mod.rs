@@ -39,7 +39,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 
 use crate::hot::Hot;
 use crate::value::{Row, Value};
-use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, submit, tally, tasks};
+use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, sealed, submit, tally, tasks};
 
 /// Connections that carry commands, at most.
 const WRITERS: usize = 16;
@@ -230,6 +230,7 @@ impl Node {
             Order::Log { lease, attempt, lines } => tasks::log(&mut tx, lease, *attempt, lines).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
+            Order::Reseal(list) => sealed::reseal(&mut tx, list).await,
             Order::Count(jobs) => tally::count(&mut tx, jobs).await,
             Order::ForgetCounts => tally::forget(&mut tx).await,
         };

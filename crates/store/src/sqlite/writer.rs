@@ -27,7 +27,7 @@ use crate::hot::Hot;
 use crate::tx::{Found, News, Step, Tx, broken};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
-use crate::{Clock, Observer, Order, Reply, StoreError, sql, submit, tally, tasks};
+use crate::{Clock, Observer, Order, Reply, StoreError, sealed, sql, submit, tally, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
 const BATCH: usize = 256;
@@ -180,6 +180,7 @@ fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Re
         Order::Log { lease, attempt, lines } => tasks::log(session, lease, *attempt, lines).now_or_never(),
         Order::DropOldReceipts => tasks::drop_old_receipts(session).now_or_never(),
         Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
+        Order::Reseal(list) => sealed::reseal(session, list).now_or_never(),
         Order::Count(jobs) => tally::count(session, jobs).now_or_never(),
         Order::ForgetCounts => tally::forget(session).now_or_never(),
     };
