@@ -95,26 +95,29 @@ fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError> {
 /// The seal comes first, so that from then on no server starts that lacks the new secret. Whatever moment this is cut
 /// off at, all that is sealed opens under one of the secrets, and to do it again goes on with what is left.
 pub async fn reseal(config: &Config) -> Result<u64, OpenError> {
-    let store = open_store(config).await?;
+    reseal_on(&open_store(config).await?, &vault_of(config, true)?).await
+}
+
+/// Does it on a store that is open already, with a vault that knows all the secrets.
+pub async fn reseal_on(store: &Store, vault: &Vault) -> Result<u64, OpenError> {
     let Some(seal) = store.kept_seal().await? else { return Ok(0) };
-    let vault = vault_of(config, true)?;
     if !vault.sealed(&seal) {
         return Err(OpenError::OtherSecret);
     }
-    let mut changed = renew(&store, &vault, vec![Sealed { place: SealedPlace::Seal, bytes: seal }]).await?;
+    let mut changed = renew(store, vault, vec![Sealed { place: SealedPlace::Seal, bytes: seal }]).await?;
     let mut after = None;
     loop {
         let chunk = store.sealed_env(after, CHUNK).await?;
         let Some(Sealed { place: SealedPlace::Env(last), .. }) = chunk.last() else { break };
         after = Some(*last);
-        changed += renew(&store, &vault, chunk).await?;
+        changed += renew(store, vault, chunk).await?;
     }
     let mut after = None;
     loop {
         let chunk = store.sealed_answers(after, CHUNK).await?;
         let Some(Sealed { place: SealedPlace::Answer(user, key), .. }) = chunk.last() else { break };
         after = Some((*user, key.clone()));
-        changed += renew(&store, &vault, chunk).await?;
+        changed += renew(store, vault, chunk).await?;
     }
     Ok(changed)
 }
