@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 use clawrk_domain::action::Posting;
 use clawrk_domain::estimate::estimate;
 use clawrk_domain::matching::{Index, Reading, Text, terms};
+use clawrk_domain::verification::judge::{Case, Draw, Question};
 use clawrk_domain::verification::{Handed, HandedFile, read_checks};
 use clawrk_domain::{
     AgentId, Cents, Check, JobId, KeyId, Scope, Status, TaskKind, Timestamp, TransferId, UserId, limits,
@@ -27,7 +28,7 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// Every function, by the name of its target, which is also the folder of its seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("bodies", bodies),
     ("checks", checks),
     ("counts", counts),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("query", query),
     ("settings", settings),
     ("structurer", structurer),
+    ("verdict", verdict),
 ];
 
 /// Objects and arrays may stand so deep inside each other.
@@ -495,4 +497,27 @@ pub fn matching(data: &[u8]) {
         assert!(index.remove(&id));
     }
     ask(&index, &left);
+}
+
+/// The first line is a judge's answer, in which `ID` stands for the id of the one criterion; the rest is what was handed
+/// in. It stays data, and no answer passes it without a quote of it.
+pub fn verdict(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (answer, output) = text.split_once('\n').unwrap_or((text, ""));
+    let criteria = vec!["It is done".to_owned()];
+    let case = Case { criteria, output_text: Some(output.to_owned()), ..Case::default() };
+    let question = Question::new(&case, &Draw { marker: 1, ids: 2, order: vec![0] });
+    let (_, rest) = question.user.split_once("DATA BEGINS ").expect("it begins");
+    let (marker, rest) = rest.split_once('\n').expect("a marker has a line");
+    assert_eq!(question.user.matches(marker).count(), 2, "it begins once and ends once");
+    let (document, _) = rest.split_once(&format!("\nDATA ENDS {marker}\n")).expect("it ends");
+    let document: Value = serde_json::from_str(document).expect("it is JSON whatever was handed in");
+    let shown = document["submission"]["output_text"]["text"].as_str().expect("a text");
+    assert!(output.starts_with(shown) && output.chars().count() == question.shown + question.not_shown);
+    let id = document["criteria"][0]["id"].as_str().expect("an id");
+    let Ok(reading) = question.read(&answer.replace("ID", id)) else { return };
+    assert_eq!(reading.0.len(), 1);
+    let finding = &reading.0[0];
+    assert!(!finding.reason.is_empty() && !finding.reason.contains(char::is_control));
+    assert!(!finding.pass || !output.trim().is_empty() && !finding.evidence.is_empty());
 }

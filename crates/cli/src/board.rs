@@ -149,7 +149,7 @@ async fn watch(args: &BoardArgs, client: &Client, out: &Output) -> Result<(), Fa
     let (mut patience, mut board) = (Patience::default(), Board { client, out, limit: args.limit(), known: None });
     let mut last_id = None::<String>;
     loop {
-        let opened = client.follow(&STREAM, &query, last_id.as_deref()).await;
+        let opened = client.follow_public(&STREAM, &query, last_id.as_deref()).await;
         let Some(mut stream) = patience.bear(opened, |text| out.note(text)).await? else { continue };
         let mut reader = Reader::after(last_id);
         while let Some(read) = patience.bear(stream.next().await, |text| out.note(text)).await? {

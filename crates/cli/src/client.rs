@@ -120,17 +120,37 @@ impl Client {
     }
 
     /// Opens a stream that everybody may read, from behind an event on.
-    pub(crate) async fn follow(
+    pub(crate) async fn follow_public(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         last_id: Option<&str>,
     ) -> Result<Following<'_>, Failure> {
-        let url = address(&self.settings.server, path, query);
-        let mut outgoing = self.with_key(self.http.get(url)).header(ACCEPT, "text/event-stream");
+        let mut outgoing = self.http.get(address(&self.settings.server, path, query));
         if let Some(id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             outgoing = outgoing.header("last-event-id", id);
         }
+        self.opened(outgoing).await
+    }
+
+    /// Opens a stream, from behind an event on.
+    pub(crate) async fn follow(&self, path: &[&str], last_id: Option<&str>) -> Result<Following<'_>, Failure> {
+        self.must_have_key()?;
+        self.follow_public(path, &[], last_id).await
+    }
+
+    /// Sends a POST whose answer is a stream.
+    pub(crate) async fn post_and_follow(&self, path: &[&str], body: &Value) -> Result<Following<'_>, Failure> {
+        self.must_have_key()?;
+        self.opened(self.http.post(address(&self.settings.server, path, &[])).json(body)).await
+    }
+
+    fn must_have_key(&self) -> Result<(), Failure> {
+        if self.settings.key.is_none() { Err(self.settings.not_signed_in()) } else { Ok(()) }
+    }
+
+    async fn opened(&self, outgoing: reqwest::RequestBuilder) -> Result<Following<'_>, Failure> {
+        let outgoing = self.with_key(outgoing).header(ACCEPT, "text/event-stream");
         let answer = timeout(CALL_TIMEOUT, outgoing.send()).await.map_err(|_| self.late())?;
         let response = answer.map_err(|error| self.unreachable(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -205,8 +225,8 @@ impl Client {
 
     /// Sends a request, again when it may be.
     async fn send(&self, request: Request<'_>) -> Result<Page, Failure> {
-        if request.needs_key && self.settings.key.is_none() {
-            return Err(self.settings.not_signed_in());
+        if request.needs_key {
+            self.must_have_key()?;
         }
         let mut pause = FIRST_PAUSE;
         for _ in 0..RETRIES {

@@ -1,5 +1,6 @@
 //! `doctor`: whether everything is in place to work with an exchange, and what to do where it is not.
 
+use clawrk_server::outside::sandbox::{Row, Sandbox};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -8,6 +9,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::format;
 use crate::output::{Output, Tone};
+use crate::server_settings::SettingFlags;
 use crate::settings::{Settings, Source};
 
 /// One thing that was looked at.
@@ -52,6 +54,29 @@ pub(crate) async fn run(flag: Option<&str>, environment: &Environment, out: &Out
         Ok(client) => look(&client).await,
         Err(failure) => vec![Finding::failed("settings", failure)],
     };
+    conclude(&findings, out)
+}
+
+/// Tries the sandbox that a server with these settings would have here, and tells what holds.
+pub(crate) async fn sandbox(out: &Output) -> Result<(), Failure> {
+    let setting = SettingFlags::default().config()?.sandbox;
+    let findings = match Sandbox::examine(setting).await {
+        Ok((sandbox, rows)) => {
+            let slots = format::count(sandbox.slots(), "command");
+            let about = Finding::ok("sandbox", format!("{}, {slots} at once", sandbox.describe()));
+            std::iter::once(about).chain(rows.into_iter().map(tried)).collect()
+        }
+        Err(unsound) => vec![Finding::failed("sandbox", Failure::failed("sandbox_unavailable", unsound.to_string()))],
+    };
+    conclude(&findings, out)
+}
+
+fn tried(row: Row) -> Finding {
+    let (state, word) = if row.holds { (State::Ok, "cannot") } else { (State::Failed, "CAN") };
+    Finding { name: "command", state, detail: format!("{word} {}", row.name), hint: None }
+}
+
+fn conclude(findings: &[Finding], out: &Output) -> Result<(), Failure> {
     if out.is_json() {
         out.document(&json!({ "checks": findings.iter().map(document).collect::<Vec<_>>() }));
     } else {

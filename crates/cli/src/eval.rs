@@ -1,6 +1,7 @@
 //! `eval`: how good a part of the exchange is, measured on data that anybody can bring.
 
 mod baselines;
+mod judge;
 mod meaning;
 mod measure;
 
@@ -27,6 +28,9 @@ pub(crate) enum EvalCommand {
     /// Rank labelled jobs for each persona as `pull` would, beside plain BM25 and TF-IDF
     #[command(after_help = MATCHING_HELP)]
     Matching(MatchingArgs),
+    /// Judge labelled submissions, many with attacks in them, and count the wrong verdicts
+    #[command(after_help = judge::HELP)]
+    Judge(judge::JudgeArgs),
 }
 
 const MATCHING_HELP: &str = "\
@@ -71,12 +75,13 @@ struct LabelledJob {
 pub(crate) async fn run(command: &EvalCommand, out: &Output) -> Result<(), Failure> {
     match command {
         EvalCommand::Matching(args) => matching(args, out).await,
+        EvalCommand::Judge(args) => judge::run(args, out).await,
     }
 }
 
 async fn matching(args: &MatchingArgs, out: &Output) -> Result<(), Failure> {
-    let personas: Vec<Persona> = read(&args.personas)?;
-    let mut jobs: Vec<LabelledJob> = read(&args.jobs)?;
+    let personas: Vec<Persona> = unnumbered(read(&args.personas, "matching")?);
+    let mut jobs: Vec<LabelledJob> = unnumbered(read(&args.jobs, "matching")?);
     // Files tend to have the jobs of one persona together: ties must not go by that.
     jobs.sort_by_cached_key(|job| (hash(&job.id), job.id.clone()));
     let relevant = relevant(&personas, &jobs)?;
@@ -180,18 +185,22 @@ fn relevant(personas: &[Persona], jobs: &[LabelledJob]) -> Result<Vec<Relevant>,
     Ok(all)
 }
 
-/// Reads a file of one JSON object a line.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Failure> {
+/// Reads a file of one JSON object a line, for one of the `eval` commands; each with the number of its line.
+fn read<T: DeserializeOwned>(path: &Path, command: &str) -> Result<Vec<(usize, T)>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::failed("unreadable_file", format!("{}: {error}", path.display())))?;
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let read = lines.map(|(line, number)| {
-        serde_json::from_str(line).map_err(|error| {
+        serde_json::from_str(line).map(|read| (number, read)).map_err(|error| {
             Failure::failed("bad_data", format!("{}, line {number}: {error}", path.display()))
-                .hint("`clawrk eval matching --help` shows what a line looks like")
+                .hint(format!("`clawrk eval {command} --help` shows what a line looks like"))
         })
     });
     read.collect()
+}
+
+fn unnumbered<T>(lines: Vec<(usize, T)>) -> Vec<T> {
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 fn hash(id: &str) -> u64 {

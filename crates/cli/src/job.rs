@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::checks;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::format;
-use crate::output::{Card, Cell, Shape, Table, Tone, clean, left, right, wide};
+use crate::output::{Card, Cell, Output, Shape, Table, Tone, clean, left, right, wide};
 
 /// A job. What the caller may not see is absent.
 #[derive(Debug, Deserialize)]
@@ -23,6 +24,7 @@ pub(crate) struct Job {
     pub(crate) description: Option<String>,
     pub(crate) requirements: Option<String>,
     pub(crate) criteria: Option<Vec<String>>,
+    pub(crate) checks: Option<Vec<Value>>,
     pub(crate) receiver_agent_id: Option<String>,
     pub(crate) held_by_agent_id: Option<String>,
     pub(crate) hold_expires_at: Option<String>,
@@ -44,7 +46,17 @@ pub(crate) struct Job {
 pub(crate) struct Verification {
     pub(crate) verdict: String,
     pub(crate) reasoning: Option<String>,
-    pub(crate) criteria: Option<Vec<Judged>>,
+    criteria: Option<Vec<Judged>>,
+    checks: Option<Vec<Checked>>,
+}
+
+/// A check and what came of it.
+#[derive(Debug, Deserialize)]
+struct Checked {
+    #[serde(rename = "type")]
+    kind: String,
+    pass: bool,
+    detail: Option<String>,
 }
 
 /// A criterion and what was found about it.
@@ -157,6 +169,8 @@ impl Job {
         }
         card.text("Requirements", self.requirements.as_deref());
         card.text("Prompt", self.prompt.as_deref());
+        let checks: Vec<String> = self.checks.iter().flatten().map(checks::shown).collect();
+        card.list("Checks", &checks);
         card.list("Criteria", self.criteria.as_deref().unwrap_or_default());
         card.text("Output", self.output_text.as_deref());
         if let Some(verification) = &self.verification {
@@ -175,14 +189,29 @@ impl Verification {
     fn text(&self) -> String {
         let reasoning = self.reasoning.as_deref().unwrap_or_default();
         let mut text = format!("{}: {reasoning}", self.verdict.replace('_', " "));
-        for judged in self.criteria.iter().flatten() {
-            let verdict = if judged.pass { "pass" } else { "fail" };
-            text.push_str(&format!("\n- {verdict}: {}", clean(&judged.text, Shape::Line)));
-            if let Some(reason) = judged.reason.as_deref().filter(|reason| !reason.is_empty()) {
-                text.push_str(&format!(" ({})", clean(reason, Shape::Line)));
+        let checks = self.checks.iter().flatten().map(|check| (check.pass, &check.kind, &check.detail));
+        let criteria = self.criteria.iter().flatten().map(|judged| (judged.pass, &judged.text, &judged.reason));
+        for (pass, what, why) in checks.chain(criteria) {
+            text.push_str(&format!("\n- {}: {}", if pass { "pass" } else { "fail" }, clean(what, Shape::Line)));
+            if let Some(why) = why.as_deref().filter(|why| !why.is_empty()) {
+                text.push_str(&format!(" ({})", clean(why, Shape::Line)));
             }
         }
         text
+    }
+
+    /// Shows the verdict and what it rests on.
+    pub(crate) fn show(&self, out: &Output) {
+        let text = self.text();
+        let (verdict, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let tone = match self.verdict.as_str() {
+            "pass" => Tone::Good,
+            "fail" => Tone::Bad,
+            _ => Tone::Busy,
+        };
+        let mut lines = rest.lines();
+        out.line(&[(verdict, tone), (lines.next().unwrap_or_default(), Tone::Plain)]);
+        lines.for_each(|line| out.line(&[(line, Tone::Plain)]));
     }
 }
 

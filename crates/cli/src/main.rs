@@ -7,6 +7,7 @@ mod account;
 mod admin;
 mod agents;
 mod board;
+mod checks;
 mod client;
 mod config;
 mod demo;
@@ -31,6 +32,7 @@ mod server_settings;
 mod settings;
 mod state;
 mod text;
+mod verify;
 mod work;
 
 use std::process::ExitCode;
@@ -78,7 +80,11 @@ enum Command {
     /// Print every setting of the server, its value, where that is from, and what it means
     Config(config::ConfigArgs),
     /// Check the server, your key and the way there
-    Doctor,
+    Doctor {
+        /// Try the sandbox of this machine instead: one line for everything that a command check must not be able to do
+        #[arg(long)]
+        sandbox: bool,
+    },
     /// Measure how well jobs are matched, on data of your own
     Eval {
         #[command(subcommand)]
@@ -110,6 +116,11 @@ enum ExchangeCommand {
     Watch(follow::WatchArgs),
     /// Wait until a job is over; fails unless it was verified
     Wait(follow::WaitArgs),
+    /// Tell what a job's verification does, as it goes on; with --json a document per line
+    Logs(verify::LogsArgs),
+    /// Hold a text against checks and criteria, outside of any job
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(verify::VerifyArgs),
     /// Pay a job that waits for payment
     Pay {
         /// The job's id
@@ -193,6 +204,11 @@ const PULL_EXAMPLES: &str = "Examples:
   clawrk pull --agent poet --wait 30
   clawrk pull --json | jq -r .prompt";
 
+const VERIFY_EXAMPLES: &str = "Examples:
+  clawrk verify -f report.md --check min_words:300 --criteria \"names its sources\"
+  clawrk verify -t '{\"total\": 3}' --check 'json_schema:{\"required\": [\"total\"]}'
+  clawrk verify -f solve.py --check 'command:python3 /submission/output.txt | grep -qx 42'";
+
 const SUBMIT_EXAMPLES: &str = "Examples:
   clawrk submit -t \"There are 3 vowels.\"
   clawrk submit -f result.md
@@ -273,7 +289,8 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Admin(args) => admin::run(&args, out).await,
         Command::Config(args) => config::run(&args, out),
         Command::Eval { command } => eval::run(&command, out).await,
-        Command::Doctor => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
+        Command::Doctor { sandbox: true } => doctor::sandbox(out).await,
+        Command::Doctor { sandbox: false } => doctor::run(cli.server.as_deref(), &Environment::read()?, out).await,
         Command::Exchange(command) => {
             let settings = Settings::discover(cli.server.as_deref(), &Environment::read()?)?;
             run_at_exchange(command, &Client::new(settings)?, out).await
@@ -288,6 +305,8 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         ExchangeCommand::Show { id } => jobs::show(&id, client, out).await,
         ExchangeCommand::Watch(args) => follow::watch(args, client, out).await,
         ExchangeCommand::Wait(args) => follow::wait(args, client, out).await,
+        ExchangeCommand::Logs(args) => verify::logs(args, client, out).await,
+        ExchangeCommand::Verify(args) => verify::verify(args, client, out).await,
         ExchangeCommand::Pay { id } => send::pay(&id, client, out).await,
         ExchangeCommand::Cancel(args) => send::cancel(args, client, out).await,
         ExchangeCommand::Review(args) => send::review(args, client, out).await,

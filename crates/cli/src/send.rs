@@ -7,6 +7,7 @@ use clawrk_domain::limits;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::checks::{FORMS, parse_check, shown};
 use crate::client::{Client, nothing, parse_id};
 use crate::failure::{Exit, Failure};
 use crate::format;
@@ -40,11 +41,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     requirements: Option<String>,
     /// What the result is judged by; repeat it for more
-    #[arg(long = "criterion", value_name = "TEXT", conflicts_with = "no_criteria")]
+    #[arg(long = "criterion", alias = "criteria", value_name = "TEXT", conflicts_with = "no_criteria")]
     criteria: Vec<String>,
     /// Judge by no criteria, not even estimated ones
     #[arg(long)]
     no_criteria: bool,
+    /// What a machine holds the result against; repeat it for more
+    #[arg(long = "check", value_name = "CHECK", value_parser = parse_check, long_help = format!("What a machine holds the result against: {FORMS}"))]
+    checks: Vec<Value>,
     /// An environment variable for the agent, kept secret until it accepts; repeat it for more
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
@@ -102,7 +106,8 @@ struct Estimate {
 /// What to do when the wallet has too little.
 const MORE_BALANCE: &str = "ask the operator for balance (`clawrk admin user grant`)";
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
+/// Reads an environment variable.
+pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if limits::is_variable(name) => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE; a name has letters, digits and _ and begins with no digit".to_owned()),
@@ -155,13 +160,7 @@ fn run_body(args: RunArgs) -> Result<Map<String, Value>, Failure> {
         return Err(Failure::usage("The prompt is blank: say what is to be done"));
     }
     let criteria = if args.no_criteria || !args.criteria.is_empty() { Some(args.criteria) } else { None };
-    let mut variables = BTreeMap::new();
-    for (name, value) in args.variables {
-        if variables.contains_key(&name) {
-            return Err(Failure::usage(format!("--env names {name} twice")));
-        }
-        variables.insert(name, value);
-    }
+    let variables = variables(args.variables)?;
     let given = [
         ("prompt", Some(json!(prompt))),
         ("price_cents", args.price.map(Value::from)),
@@ -170,9 +169,22 @@ fn run_body(args: RunArgs) -> Result<Map<String, Value>, Failure> {
         ("description", args.description.map(Value::from)),
         ("requirements", args.requirements.map(Value::from)),
         ("criteria", criteria.map(Value::from)),
+        ("checks", (!args.checks.is_empty()).then(|| json!(args.checks))),
         ("envVars", (!variables.is_empty()).then(|| json!(variables))),
     ];
     Ok(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// Variables by their names, each once.
+pub(crate) fn variables(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in given {
+        if variables.contains_key(&name) {
+            return Err(Failure::usage(format!("--env names {name} twice")));
+        }
+        variables.insert(name, value);
+    }
+    Ok(variables)
 }
 
 /// Fills what the sender left open from the estimate, so that what was shown is what is posted; the price, in cents.
@@ -208,8 +220,10 @@ fn estimate_card(body: &Map<String, Value>, basis: Option<&str>) -> Card {
     card.text("Requirements", text("requirements"));
     let criteria = body.get("criteria").and_then(Value::as_array).into_iter().flatten();
     let criteria: Vec<String> = criteria.filter_map(|text| Some(text.as_str()?.to_owned())).collect();
+    let checks: Vec<String> = body.get("checks").and_then(Value::as_array).into_iter().flatten().map(shown).collect();
+    card.list("Checks", &checks);
     card.list("Criteria", &criteria);
-    if criteria.is_empty() {
+    if criteria.is_empty() && checks.is_empty() {
         card.text("Criteria", Some("none: you review the result yourself"));
     }
     card.text("How this was estimated", basis);

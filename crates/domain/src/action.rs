@@ -264,7 +264,8 @@ impl Action {
     }
 }
 
-fn check_output(text: Option<&str>) -> Result<(), Rejection> {
+/// A submission's text: it says something, or a file does.
+pub fn check_output(text: Option<&str>) -> Result<(), Rejection> {
     match text {
         Some(text) if text.contains('\0') => Err(Rejection::invalid("output_text", "must not have a NUL character")),
         Some(text) if text.len() > limits::OUTPUT_BYTES => {

@@ -15,15 +15,36 @@ use crate::input::LargeBodies;
 use crate::market::Market;
 use crate::meaning::Meanings;
 use crate::outside::embed::Embedder;
-use crate::outside::structurer::Structurer;
+use crate::outside::sandbox::SandboxSetting;
+use crate::outside::structurer::{Offline, Structurer};
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
-use crate::verify::Verifiers;
+use crate::verify::{Commands, Judge, Verifiers};
 
 /// The exchange, as handlers and tasks see it; cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
+
+/// What lies beyond the rules: things that a model or another service does, or, where there is none, nobody.
+pub struct Outside {
+    /// From prompts to typed jobs.
+    pub structurer: Box<dyn Structurer>,
+    /// What jobs and personalities mean.
+    pub embedder: Option<Embedder>,
+    /// Where the commands of jobs run.
+    pub commands: Commands,
+    /// Who judges criteria.
+    pub judge: Option<Judge>,
+}
+
+impl Default for Outside {
+    /// No model, and no service.
+    fn default() -> Self {
+        let commands = Commands::new(SandboxSetting::Auto);
+        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None }
+    }
+}
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -57,6 +78,10 @@ pub struct Parts {
     pub(crate) large_bodies: LargeBodies,
     /// The answers that are streams.
     pub(crate) streams: Arc<Connections>,
+    /// Where the commands of jobs run.
+    pub commands: Commands,
+    /// Who judges criteria.
+    pub judge: Option<Judge>,
     /// Whoever looks at submissions.
     pub(crate) verifiers: Arc<Verifiers>,
     /// Ends waiting requests, streams and the runner when the server stops.
@@ -66,19 +91,8 @@ pub struct Parts {
 impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
-    pub fn new(store: Store, vault: Vault, policy: Policy, structurer: Box<dyn Structurer>, limits: Limits) -> Self {
-        Self::with_model(store, vault, policy, structurer, limits, None)
-    }
-
-    /// The same, matching by what an embedding model makes of the texts too.
-    pub fn with_model(
-        store: Store,
-        vault: Vault,
-        policy: Policy,
-        structurer: Box<dyn Structurer>,
-        limits: Limits,
-        embedder: Option<Embedder>,
-    ) -> Self {
+    pub fn new(store: Store, vault: Vault, policy: Policy, outside: Outside, limits: Limits) -> Self {
+        let Outside { structurer, embedder, commands, judge } = outside;
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
@@ -108,6 +122,8 @@ impl App {
             large_bodies: LargeBodies::new(limits.large_bodies),
             streams: Connections::for_streams(&limits),
             limits,
+            commands,
+            judge,
             verifiers,
             stopping: CancellationToken::new(),
         }))

@@ -14,8 +14,9 @@ use crate::envelope::peer_of;
 use crate::rates::Counted;
 use crate::{App, Error, apikey, request_id};
 
-/// Where jobs are run and estimated, which is counted by itself.
-const RUN: &str = "/api/jobs/run";
+/// Where jobs are run and estimated, and where things are verified outside of any: it may cost a model's answer, and is
+/// counted by itself.
+const COSTLY: [&str; 2] = ["/api/jobs/run", "/api/verify"];
 
 /// A user who showed a key that counts.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +56,7 @@ impl FromRequestParts<App> for Caller {
         let Some(key) = bearer(&parts.headers) else { return Err(stranger(Counted::Stranger).await) };
         // Even from an address that has shown too many wrong ones, a right key is looked for: nobody can lock it out.
         let Some(kept) = counting(app, key, now).await? else { return Err(stranger(Counted::WrongKey).await) };
-        let is_run = parts.method == Method::POST && parts.uri.path() == RUN;
+        let is_run = parts.method == Method::POST && COSTLY.contains(&parts.uri.path());
         request_id::stand(app.rates.key(kept.id, is_run, now).await?);
         app.used_keys.note(kept.id, now);
         Ok(Self { user: kept.user, scopes: kept.scopes, key: kept.id })

@@ -4,6 +4,7 @@
 //! Secrets can also come from a file: `<key>_file` names it.
 
 mod embedding;
+mod llm;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 use clawrk_domain::{Cents, Policy};
 
+use crate::outside::sandbox::SandboxSetting;
 use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
+pub use llm::{LlmSetting, Provider, SecondModel};
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 27] = [
+pub const KEYS: [Key; 31] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -68,10 +71,26 @@ pub const KEYS: [Key; 27] = [
     later(secret("stripe_secret_key", "Stripe's secret key")),
     later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
     later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
-    later(key("llm_provider", "openai", "The LLM's protocol")),
-    later(key("llm_url", "", "The LLM's address")),
-    later(key("llm_model", "", "The LLM's name")),
-    later(secret("llm_api_key", "The LLM's key")),
+    key(
+        "llm_provider",
+        "openai",
+        "How the LLM is spoken to: openai (and whatever answers as it does), anthropic or ollama",
+    ),
+    key("llm_url", "", "The LLM's address, such as http://127.0.0.1:8000/v1; the provider's own if left out"),
+    key("llm_model", "", "The LLM's name; without one, prompts are read by rules and criteria by their sender"),
+    secret("llm_api_key", "The LLM's key"),
+    key(
+        "llm_estimates_per_day",
+        "200",
+        "Estimates by the LLM that a user may have on a day (UTC); after them the rules estimate. 0 for none",
+    ),
+    key(
+        "llm_verifications_per_day",
+        "200",
+        "Texts that a user may have looked at on a day (UTC) without a job; 0 for none",
+    ),
+    key("judge_second_model", "", "Another LLM of the same provider, which judges the submissions of dear jobs too"),
+    key("judge_second_from_cents", "", "The price from which it does, in cents"),
     key("embed_dir", "", "Folder of an embedding model, for matching by meaning as well as by words"),
     key(
         "embed_url",
@@ -80,7 +99,11 @@ pub const KEYS: [Key; 27] = [
     ),
     key("embed_model", "", "Name of the embedding model at embed_url"),
     secret("embed_api_key", "Key of the embedding model at embed_url"),
-    later(key("sandbox", "auto", "How command checks are confined")),
+    key(
+        "sandbox",
+        "auto",
+        "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), or off to refuse them",
+    ),
     key(
         "rate_limit_per_minute",
         "600",
@@ -201,6 +224,14 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The embedding model; none for matching by words alone.
     pub embedding: Option<Embedding>,
+    /// The language model; none for rules and reviews alone.
+    pub llm: Option<LlmSetting>,
+    /// Estimates by the language model that a user may have on a day.
+    pub estimates_per_day: u32,
+    /// Texts that a user may have verified on a day without a job.
+    pub verifications_per_day: u32,
+    /// How command checks are confined.
+    pub sandbox: SandboxSetting,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
     pub requests_per_minute: u32,
 }
@@ -223,6 +254,8 @@ impl fmt::Debug for Config {
             .field("policy", &self.policy)
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
+            .field("llm", &self.llm)
+            .field("sandbox", &self.sandbox)
             .finish()
     }
 }
@@ -351,7 +384,7 @@ impl Settings {
                 fee_bps: self.number("fee_bps", 0, 10_000, "0 to 10000")? as u32,
                 fee_flat: Cents(self.number("fee_flat_cents", 0, 100_000, "0 to 100000 cents")?),
                 review_window_seconds: self.number("review_window_seconds", 1, 31_536_000, "1 to 31536000 seconds")?,
-                has_judge: false,
+                has_judge: LlmSetting::read(&optional)?.is_some(),
             },
             log_format: match self.text("log_format") {
                 "text" => LogFormat::Text,
@@ -359,6 +392,15 @@ impl Settings {
                 other => return Err(invalid("log_format", "text or json", other)),
             },
             embedding: Embedding::read(&optional)?,
+            llm: LlmSetting::read(&optional)?,
+            estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
+            verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
+            sandbox: match self.text("sandbox") {
+                "auto" => SandboxSetting::Auto,
+                "bwrap" => SandboxSetting::Bubblewrap,
+                "off" => SandboxSetting::Off,
+                other => return Err(invalid("sandbox", "auto, bwrap or off", other)),
+            },
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
     }
@@ -413,6 +455,7 @@ mod tests {
             ("fee_bps", "10001"),
             ("listen", "3000"),
             ("log_format", "xml"),
+            ("sandbox", "none"),
             ("rate_limit_per_minute", "-1"),
             ("database_url", "mysql://"),
             ("secret_key", "guessable"),
@@ -437,7 +480,7 @@ mod tests {
 
     #[test]
     fn settings_without_effect_are_taken_with_a_word() {
-        let settings = Settings::read(&sources(&[("llm_model", "x")], &[], "")).unwrap();
-        assert_eq!(settings.warnings, ["llm_model has no effect in this version"]);
+        let settings = Settings::read(&sources(&[("upload_url", "x")], &[], "")).unwrap();
+        assert_eq!(settings.warnings, ["upload_url has no effect in this version"]);
     }
 }

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::Rejection;
 use clawrk_domain::rejection::Sort;
+use clawrk_domain::verification::Found;
 use clawrk_store::StoreError;
 use serde_json::{Map, Value};
 
@@ -146,14 +147,63 @@ impl Error {
         self
     }
 
+    /// 503: a verification outside of any job took longer than it may.
+    pub(crate) fn verification_too_long() -> Self {
+        let message = "The verification took too long: ask for a stream (Accept: text/event-stream), or check less";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "verification_timed_out", message).retry_after(5)
+    }
+
+    /// 503: there is no verdict.
+    pub(crate) fn not_verified(found: Found) -> Self {
+        match found {
+            Found::NoJudge => Self::llm_not_configured(),
+            Found::Trouble { problem, pause_seconds } => {
+                let message = format!("There is no verdict: {problem}; try again");
+                let pause = pause_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(5);
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_verdict", message).retry_after(pause.max(1))
+            }
+            Found::Checks(_) | Found::Criteria(..) => Self::internal(),
+        }
+    }
+
+    /// 503: no command check can be run here.
+    pub(crate) fn sandbox_unavailable(why: &str) -> Self {
+        let message = format!("Command checks cannot be run on this exchange, so none is taken: {why}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox_unavailable", message).retry_after(3_600)
+    }
+
+    /// 429: a user has had as much of the model as they may have on a day.
+    pub(crate) fn budget_spent(limit: u32) -> Self {
+        let message = format!("You have had the {limit} judged verifications of this day: checks need no model");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "budget_spent", message).retry_after(3_600)
+    }
+
+    /// 503: criteria need a model.
+    pub(crate) fn llm_not_configured() -> Self {
+        let message = "Criteria are judged by a model, and this exchange has none: use checks, or ask its operator \
+                       to set llm_model";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "llm_not_configured", message).retry_after(86_400)
+    }
+
+    /// 503: the server is about to end.
+    pub(crate) fn stopping() -> Self {
+        let message = "The exchange is being restarted: try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(2)
+    }
+
     /// The body, which names the request.
     fn body(self) -> Vec<u8> {
+        serde_json::to_vec(&self.to_json()).expect("strings and numbers are JSON")
+    }
+
+    /// The body as JSON.
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
         let mut body = Map::new();
-        body.insert("error".to_owned(), self.message.into());
+        body.insert("error".to_owned(), self.message.clone().into());
         body.insert("code".to_owned(), self.code.into());
         body.insert("request_id".to_owned(), request_id::current().into());
-        body.extend(self.more);
-        serde_json::to_vec(&body).expect("strings and numbers are JSON")
+        body.extend(self.more.clone());
+        body
     }
 }
 

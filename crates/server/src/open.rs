@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use clawrk_store::{Clock, Sealed, SealedPlace, Store, StoreError};
 
-use crate::config::Config;
+use crate::app::Outside;
+use crate::config::{Config, LlmSetting};
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
-use crate::outside::structurer::Offline;
+use crate::outside::llm::{Llm, LlmOpenError};
+use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::{Purpose, Unsealable, Vault};
+use crate::verify::{Commands, Judge};
 use crate::{App, random, serve};
 
 /// Sealed pieces that are replaced in one transaction.
@@ -50,6 +53,9 @@ pub enum OpenError {
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
+    /// The language model.
+    #[error(transparent)]
+    Llm(#[from] LlmOpenError),
     /// The secret's file.
     #[error("the secret key in {path} cannot be read or made")]
     SecretFile {
@@ -70,13 +76,25 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 
 /// Opens the exchange on a store that is open already.
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
+    let llm = config.llm.as_ref().map(Llm::open).transpose()?;
+    // Connections of its own: whoever waits for an estimate does not wait for a judge.
+    let judge = config.llm.as_ref().map(judge).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
     let vault = vault_of(config, store.kept_seal().await?.is_some())?;
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
         return Err(OpenError::OtherSecret);
     }
-    let limits = Limits { requests_per_minute: config.requests_per_minute, ..Limits::default() };
-    let app = App::with_model(store, vault, config.policy.clone(), Box::new(Offline), limits, embedder);
+    let limits = Limits {
+        requests_per_minute: config.requests_per_minute,
+        verifications_per_day: config.verifications_per_day,
+        ..Limits::default()
+    };
+    let structurer: Box<dyn Structurer> = match llm {
+        Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
+        None => Box::new(Offline),
+    };
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox), judge };
+    let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)
 }
@@ -140,6 +158,12 @@ async fn renew(store: &Store, vault: &Vault, chunk: Vec<Sealed>) -> Result<u64, 
         store.reseal(list).await?;
     }
     Ok(changed)
+}
+
+fn judge(setting: &LlmSetting) -> Result<Judge, LlmOpenError> {
+    let llm = Llm::open(setting)?;
+    let second = setting.second.as_ref().map(|second| (llm.with_model(&second.model), second.from_cents));
+    Ok(Judge::new(llm, second))
 }
 
 /// Opens the store alone: all that the operator's commands need.

@@ -72,7 +72,7 @@ fn complete(path: &str, method: &str, operation: &mut Value, optional_bodies: &[
         operation.as_object_mut().expect("an operation has fields").remove("requestBody");
     }
     let open = operation["security"].is_array();
-    let once = method == "post" && !["/api/jobs/pull", "/api/whoami"].contains(&path);
+    let once = method == "post" && !["/api/jobs/pull", "/api/verify", "/api/whoami"].contains(&path);
     if once {
         let header = json!({"name": "Idempotency-Key", "in": "header", "required": false,
             "description": "The same key and body get the same answer for 24 h, and what is asked for happens once",

@@ -26,7 +26,7 @@ const BASE: u64 = 600;
 pub(crate) enum Counted {
     /// A request with a key.
     Key,
-    /// A job run with a key; it may cost an LLM's answer.
+    /// A job run, or a verification outside of any, with a key; it may cost an LLM's answer.
     Run,
     /// A request for what is open to everybody.
     Page,
@@ -81,7 +81,7 @@ impl Counted {
         let count = |many: u32, what: &str| format!("{many} {what}{}", if many == 1 { "" } else { "s" });
         let many = match self {
             Self::Key => format!("A key may make {} a minute", count(limit, "request")),
-            Self::Run => format!("A key may run or estimate {} a minute", count(limit, "job")),
+            Self::Run => format!("A key may run, estimate or verify {} a minute", count(limit, "time")),
             Self::Page => format!("An address may make {} a minute for public pages", count(limit, "request")),
             Self::Stranger => {
                 format!("An address may make {} a minute without a key, so send one", count(limit, "request"))
@@ -277,7 +277,7 @@ mod tests {
             "A key may make 1 request a minute; try again in 1 second",
             "An address may make 1 request a minute for public pages; try again in 1 second",
             "An address may make 1 request a minute without a key, so send one; try again in 1 second",
-            "A key may run or estimate 1 job a minute; try again in 1 second",
+            "A key may run, estimate or verify 1 time a minute; try again in 1 second",
             "1 wrong key came from this address within a minute: check the key; try again in 1 second",
         ];
         assert_eq!(said(1, 1), of_one);

@@ -11,7 +11,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{agents, board, directory, health, jobs, keys, live, logs, matches, stats, users, wallet, work};
+use crate::api::{
+    agents, board, directory, health, jobs, keys, live, logs, matches, stats, users, verify, wallet, work,
+};
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
 use crate::openapi::description;
@@ -62,6 +64,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(work::reject))
         .routes(routes!(work::submit))
         .routes(routes!(work::fail))
+        .routes(routes!(verify::verify))
         .routes(routes!(wallet::balance))
         .routes(routes!(keys::index, keys::create))
         .routes(routes!(keys::revoke))

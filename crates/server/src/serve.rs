@@ -40,6 +40,11 @@ pub async fn serve(
     let counts = spawn(rates::nodes::tell(app.clone()));
     spawn(counting::run(app.clone()));
     let verifiers = spawn(verifying::run(app.clone()));
+    let tried = app.clone();
+    spawn(async move {
+        // Whoever needs it first would have to wait for it.
+        let _ = tried.commands.sandbox().await;
+    });
     let meanings = spawn(meaning::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();

@@ -155,6 +155,11 @@ pub(crate) fn task(kind: &'static str) {
     metrics::counter!("clawrk_tasks_total", "kind" => kind).increment(1);
 }
 
+/// Counts a question to the language model, by what it was for and what came of it.
+pub(crate) fn llm_asked(purpose: &str, outcome: &'static str) {
+    metrics::counter!("clawrk_llm_questions_total", "purpose" => purpose.to_owned(), "outcome" => outcome).increment(1);
+}
+
 /// Counts texts that an embedding model has read, or failed to.
 pub(crate) fn embedded(what: &'static str, count: usize) {
     metrics::counter!("clawrk_embeddings_total", "what" => what).increment(count as u64);

@@ -118,6 +118,7 @@ enum Order {
     TakeDueTasks { due: Due, limit: u32, lease_seconds: i64 },
     RenewLease { lease: Lease, seconds: i64 },
     Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
+    Spend { user: UserId, what: &'static str, limit: u32 },
     DropOldReceipts,
     Seal(Vec<u8>),
     Reseal(Vec<(Sealed, Vec<u8>)>),
@@ -131,6 +132,8 @@ enum Reply {
     Leases(Vec<Lease>),
     /// Whether the lease was still the task's current one.
     IsCurrent(bool),
+    /// Whether there was something left of a budget.
+    Spent(bool),
     Seal(Vec<u8>),
     /// Jobs of which more is left to be counted.
     Left(Vec<JobId>),
@@ -336,7 +339,18 @@ impl Store {
         }
     }
 
-    /// Forgets the answers that were kept for longer than a day.
+    /// Takes one of what a user may have of something on a day (UTC), over all nodes; false when the day's are gone.
+    pub async fn spend(&self, user: UserId, what: &'static str, limit: u32) -> Result<bool, StoreError> {
+        if limit == 0 {
+            return Ok(false);
+        }
+        match self.backend.write(Order::Spend { user, what, limit }).await? {
+            Reply::Spent(was_left) => Ok(was_left),
+            _ => Err(StoreError::Gone),
+        }
+    }
+
+    /// Forgets the answers that were kept for longer than a day, and what was spent on days that are over.
     pub async fn drop_old_receipts(&self) -> Result<(), StoreError> {
         self.backend.write(Order::DropOldReceipts).await.map(|_| ())
     }

@@ -181,6 +181,7 @@ pub(crate) const EVENTS: &str = "SELECT n, at, kind, by_whom, status, agent_id, 
 /// The log of an attempt's verification, behind a line of it.
 pub(crate) const LOG: &str =
     "SELECT n, at, kind, text FROM logs WHERE job_id = $1 AND attempt = $2 AND n > $3 ORDER BY n LIMIT $4";
+pub(crate) const LOG_END: &str = "SELECT COALESCE(MAX(n), 0) FROM logs WHERE job_id = $1 AND attempt = $2";
 /// The attempts of a job that handed something in, the last one first.
 pub(crate) const SUBMITTED_ATTEMPTS: &str =
     "SELECT number, user_id, verification, review_until, stage, verify_at, outcome FROM attempts
@@ -224,6 +225,13 @@ pub(crate) const RESEAL_ENV: &str = "UPDATE briefs SET sealed_env = $1 WHERE job
 pub(crate) const RESEAL_ANSWER: &str =
     "UPDATE receipts SET answer = $1 WHERE user_id = $2 AND key = $3 AND answer = $4";
 pub(crate) const RESEAL: &str = "UPDATE seal SET sealed = $1 WHERE id = 1 AND sealed = $2";
+
+/// Counts to one more than the limit and no further.
+pub(crate) const SPEND: &str = "INSERT INTO budgets (user_id, day, what, spent) VALUES ($1, $2, $3, 1)
+     ON CONFLICT (user_id, day, what) DO UPDATE SET
+            spent = CASE WHEN budgets.spent <= $4 THEN budgets.spent + 1 ELSE budgets.spent END";
+pub(crate) const SPENT: &str = "SELECT spent FROM budgets WHERE user_id = $1 AND day = $2 AND what = $3";
+pub(crate) const DROP_BUDGETS: &str = "DELETE FROM budgets WHERE day < $1";
 
 pub(crate) const SEAL: &str = "SELECT sealed FROM seal WHERE id = 1";
 pub(crate) const KEEP_SEAL: &str = "INSERT INTO seal (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";

@@ -12,12 +12,14 @@
 
 use std::collections::btree_map::Entry;
 
-use clawrk_domain::{Action, Actor, AgentId, Answer, Facts, Job, JobId, Policy, State, Timestamp, UserId, decide};
+use clawrk_domain::{
+    Action, Actor, AgentId, Answer, Facts, Job, JobId, Policy, State, Timestamp, UserId, Write, decide,
+};
 
 use crate::hot::Known;
 use crate::tx::{Lock, News, Step, Tx};
 use crate::writes::{Statement, Wallet, Wallets, statements, wallets_of};
-use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql};
+use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql, tasks};
 
 /// For how long an answer is kept.
 const RECEIPT_SECONDS: i64 = 24 * 3600;
@@ -47,7 +49,15 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
             place.insert(wallet);
         }
     }
-    let mut writes = statements(&change.writes, wallets);
+    let log = change.writes.iter().find_map(|write| match write {
+        Write::Log(job, attempt, _) => Some((*job, *attempt)),
+        _ => None,
+    });
+    let log_end = match log {
+        Some((job, attempt)) => tasks::log_end(tx, job, attempt).await?,
+        None => 0,
+    };
+    let mut writes = statements(&change.writes, wallets, log_end);
     if let Some(receipt) = &request.receipt {
         writes.push(keep(receipt, &change.answer, now));
     }

@@ -1,11 +1,11 @@
-//! What is written besides commands: leases of tasks, the seal, and the end of what is no longer needed.
+//! What is written besides commands: leases of tasks, budgets, the seal, and the end of what is no longer needed.
 
 use clawrk_domain::verification::LogLine;
-use clawrk_domain::{Lease, TaskKind, Timestamp};
+use clawrk_domain::{JobId, Lease, TaskKind, Timestamp, UserId};
 
 use crate::submit::receipt_horizon;
 use crate::tx::{Lock, Step, Tx};
-use crate::writes::{Statement, log_line};
+use crate::writes::{Statement, log_lines};
 use crate::{Due, Reply, StoreError, row, sql};
 
 /// Leases tasks that are due. A task may be leased again when its lease ran out; the token tells whose it is.
@@ -58,9 +58,16 @@ pub(crate) async fn renew(tx: &mut impl Tx, lease: &Lease, seconds: i64) -> Resu
 pub(crate) async fn log(tx: &mut impl Tx, lease: &Lease, attempt: u32, lines: &[LogLine]) -> Result<Reply, StoreError> {
     let (_, is_current) = is_current(tx, lease).await?;
     if is_current {
-        tx.execute(lines.iter().map(|line| log_line(lease.task.job, attempt, line)).collect()).await?;
+        let (job, last) = (lease.task.job, log_end(tx, lease.task.job, attempt).await?);
+        tx.execute(log_lines(job, attempt, last, lines).collect()).await?;
     }
     Ok(Reply::IsCurrent(is_current))
+}
+
+/// The last line of a log; 0 where there is none.
+pub(crate) async fn log_end(tx: &mut impl Tx, job: JobId, attempt: u32) -> Result<i64, StoreError> {
+    let mut found = tx.look(vec![Step::Read(sql::LOG_END, vec![job.into(), attempt.into()])]).await?;
+    found.row(0).map_or(Ok(0), |row| row.int(0))
 }
 
 /// The time, and whether a lease is its task's current one.
@@ -72,10 +79,29 @@ async fn is_current(tx: &mut impl Tx, lease: &Lease) -> Result<(Timestamp, bool)
     Ok((found.now, current == Some((task.due_at, token))))
 }
 
-/// Forgets answers that were kept for longer than a day.
+/// Takes one of what a user may have of something on this day, if there is one left.
+pub(crate) async fn spend(tx: &mut impl Tx, user: UserId, what: &str, limit: u32) -> Result<Reply, StoreError> {
+    let day = day(tx.look(Vec::new()).await?.now);
+    let budget = vec![user.into(), day.into(), what.into()];
+    // Written first: whoever else takes one waits for the row, and what is read then is one's own place in the line.
+    let values = budget.iter().cloned().chain([limit.into()]).collect();
+    tx.execute(vec![Statement { sql: sql::SPEND, values, one_row: true }]).await?;
+    let spent = tx.look(vec![Step::Read(sql::SPENT, budget)]).await?.row(0);
+    let spent = spent.ok_or_else(|| StoreError::Corrupt("no budget".to_owned()))?.int(0)?;
+    Ok(Reply::Spent(spent <= i64::from(limit)))
+}
+
+/// Days since 1970-01-01, UTC.
+const fn day(now: Timestamp) -> i64 {
+    now.micros().div_euclid(86_400_000_000)
+}
+
+/// Forgets answers that were kept for longer than a day, and budgets of days that are over.
 pub(crate) async fn drop_old_receipts(tx: &mut impl Tx) -> Result<Reply, StoreError> {
-    let horizon = receipt_horizon(tx.look(Vec::new()).await?.now);
-    tx.execute(vec![Statement { sql: sql::DROP_RECEIPTS, values: vec![horizon.into()], one_row: false }]).await?;
+    let now = tx.look(Vec::new()).await?.now;
+    let drop = |sql, before| Statement { sql, values: vec![before], one_row: false };
+    let receipts = drop(sql::DROP_RECEIPTS, receipt_horizon(now).into());
+    tx.execute(vec![receipts, drop(sql::DROP_BUDGETS, day(now).into())]).await?;
     Ok(Reply::Done)
 }
 

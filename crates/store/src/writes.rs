@@ -44,8 +44,9 @@ pub(crate) fn wallets_of(writes: &[Write]) -> BTreeSet<UserId> {
     writes.iter().filter_map(user).collect()
 }
 
-/// The statements that write a change down, in order; each wallet that it touches is written once, at the end.
-pub(crate) fn statements(writes: &[Write], mut wallets: Wallets) -> Vec<Statement> {
+/// The statements that write a change down, in order; each wallet that it touches is written once, at the end. A log goes
+/// on behind its last line.
+pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -> Vec<Statement> {
     let mut moved: BTreeMap<UserId, Cents> = BTreeMap::new();
     let mut statements = Vec::with_capacity(writes.len() + 2);
     for write in writes {
@@ -78,7 +79,7 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets) -> Vec<Statemen
             Write::Schedule(task) => statements.push(schedule(task)),
             Write::Unschedule(task) => statements.push(unschedule(task)),
             Write::Log(job, attempt, lines) => {
-                statements.extend(lines.iter().map(|line| log_line(*job, *attempt, line)));
+                statements.extend(log_lines(*job, *attempt, log_end, lines));
             }
         }
     }
@@ -267,14 +268,19 @@ fn attempt(record: &AttemptRecord) -> Statement {
     )
 }
 
-/// A line goes behind those that are there; whoever writes one has the job or its task in hand.
-pub(crate) fn log_line(job: JobId, attempt: u32, line: &LogLine) -> Statement {
-    one(
-        "INSERT INTO logs (job_id, attempt, n, at, kind, text)
-         SELECT $1, $2, COALESCE(MAX(l.n), 0) + 1, CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT)
-           FROM logs l WHERE l.job_id = $1 AND l.attempt = $2",
-        vec![job.into(), attempt.into(), line.at.into(), line.kind.as_str().into(), line.text.as_str().into()],
-    )
+/// Lines that go behind the last one that is there; whoever writes them has the job or its task in hand.
+pub(crate) fn log_lines(job: JobId, attempt: u32, last: i64, lines: &[LogLine]) -> impl Iterator<Item = Statement> {
+    lines.iter().zip(last + 1..).map(move |(line, n)| {
+        let values: Vec<Value> = vec![
+            job.into(),
+            attempt.into(),
+            n.into(),
+            line.at.into(),
+            line.kind.as_str().into(),
+            line.text.as_str().into(),
+        ];
+        one("INSERT INTO logs (job_id, attempt, n, at, kind, text) VALUES ($1, $2, $3, $4, $5, $6)", values)
+    })
 }
 
 /// What the job's escrow holds in its state; the audit compares it with the transfers.

@@ -18,9 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use clawrk_domain::Policy;
+use clawrk_server::app::Outside;
 use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
-use clawrk_server::outside::structurer::Offline;
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, random, serve};
 use clawrk_store::{Clock, Store};
@@ -139,7 +139,7 @@ pub(crate) async fn asked_to_stop() -> Result<(), Failure> {
 
 async fn open(folder: &Path, secret: &str, policy: Policy, limits: Limits) -> anyhow::Result<App> {
     let store = Store::sqlite(folder, policy.clone(), Clock::System)?;
-    let app = App::new(store, Vault::new(secret), policy, Box::new(Offline), limits);
+    let app = App::new(store, Vault::new(secret), policy, Outside::default(), limits);
     serve::fill(&app).await?;
     Ok(app)
 }

@@ -10,6 +10,7 @@ mod crash;
 mod crowds;
 mod dice;
 mod exchange;
+mod judge;
 mod limits;
 mod load;
 mod meaning;

@@ -39,8 +39,13 @@ pub struct Estimate {
     pub basis: String,
 }
 
-/// Structures a prompt of any length and language.
+/// Structures a prompt of any length and language, where there is no model.
 pub fn estimate(prompt: &str) -> Estimate {
+    instead_of_a_model(prompt, "No model is configured")
+}
+
+/// The same, where a model was of no help; `why` is told with the estimate, as the beginning of a sentence.
+pub fn instead_of_a_model(prompt: &str, why: &str) -> Estimate {
     let reading = Reading::of(prompt);
     let criteria = criteria::criteria(&reading);
     let skills = skills::skills(&reading);
@@ -54,7 +59,7 @@ pub fn estimate(prompt: &str) -> Estimate {
         price_cents: cost.price_cents,
         time_limit_seconds: cost.time_limit_seconds,
         basis: format!(
-            "{} No model is configured: title, criteria and estimate come from the prompt's own words. \
+            "{} {why}: title, criteria and estimate come from the prompt's own words. \
              Title and description are public on the board.",
             cost.basis
         ),

@@ -209,6 +209,9 @@ impl Job {
         let (log, now, brief) = (log.to_vec(), at.now, Arc::clone(&self.brief));
         let stage = match found {
             // A verdict about something else is none.
+            Found::Checks(_) | Found::Criteria(..) | Found::NoJudge if !found.is_about(look.at) => {
+                look.again("what was found is about something else".to_owned(), None, now, at.policy)
+            }
             Found::Checks(checks) if checks.len() != brief.checks.len() => {
                 look.again("not every check has a result".to_owned(), None, now, at.policy)
             }

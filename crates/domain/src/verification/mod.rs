@@ -4,6 +4,7 @@
 //! that it rests on; [`Stage`] is how far a submission has come on its way there.
 
 pub mod check;
+pub mod judge;
 mod stage;
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ pub struct Verification {
 
 impl Verification {
     /// The verdict of checks alone: all must pass.
-    pub(crate) fn of_checks(checks: Vec<CheckResult>, now: Timestamp) -> Self {
+    pub fn of_checks(checks: Vec<CheckResult>, now: Timestamp) -> Self {
         let failed: Vec<&CheckResult> = checks.iter().filter(|check| !check.pass).collect();
         let (verdict, reasoning) = match failed.first() {
             None => (Verdict::Pass, format!("{} passed.", all_of(checks.len(), "check"))),
@@ -61,7 +62,7 @@ impl Verification {
     }
 
     /// The verdict of a judge about criteria, of which all must be met, of a submission that has passed these checks.
-    pub(crate) fn of_criteria(
+    pub fn of_criteria(
         criteria: Vec<CriterionResult>,
         checks: Vec<CheckResult>,
         verifier: String,

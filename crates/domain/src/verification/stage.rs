@@ -101,6 +101,17 @@ pub enum LogKind {
     Log,
 }
 
+impl Found {
+    /// Whether it can come of a look at this.
+    pub(crate) const fn is_about(&self, at: Looks) -> bool {
+        match self {
+            Self::Checks(_) => !matches!(at, Looks::Criteria),
+            Self::Criteria(..) | Self::NoJudge => matches!(at, Looks::Criteria),
+            Self::Trouble { .. } => true,
+        }
+    }
+}
+
 impl LogKind {
     /// The kind as stored and sent.
     pub const fn as_str(self) -> &'static str {

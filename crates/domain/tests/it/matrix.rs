@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 
 use clawrk_domain::action::Review;
-use clawrk_domain::{Action, Actor, AgentId, Cents, JobId, Lease, Status, TaskKind, UserId, Verdict, Write};
+use clawrk_domain::verification::{Found, Looks};
+use clawrk_domain::{
+    Action, Actor, AgentId, Cents, Check, CheckResult, CriterionResult, JobId, Lease, Status, TaskKind, UserId,
+    Verdict, Write,
+};
 
 use crate::world::{World, posting};
 
@@ -38,6 +42,9 @@ fn scenes() -> Vec<Scene> {
         "accepted, last attempt",
         "accepted, deadline over",
         "submitted",
+        "submitted, being checked",
+        "submitted, being judged",
+        "submitted, being judged with a cancellation requested",
         "submitted, cancellation requested",
         "submitted, last attempt",
         "verified",
@@ -53,7 +60,14 @@ fn scene(name: &'static str) -> Scene {
     let (worker, worker_agent) = world.user("worker", 0);
     let (presented, _) = world.user("presented", 0);
     let (stranger, _) = world.user("stranger", 0);
-    let answer = world.act(Actor::User(sender), Action::Post(posting(500))).expect("a job is posted");
+    world.policy.has_judge = true;
+    let mut posting = posting(500);
+    if name.contains("being checked") {
+        posting.checks = vec![Check::MinWords { count: 1 }];
+    } else if name.contains("being judged") {
+        posting.criteria = vec!["names a number".to_owned()];
+    }
+    let answer = world.act(Actor::User(sender), Action::Post(posting)).expect("a job is posted");
     let job = *world.jobs.keys().next().unwrap_or_else(|| panic!("no job after {answer:?}"));
     let mut scene = Scene { name, world, job, sender, worker, worker_agent, presented, stranger };
     if name.starts_with("pending_payment") {
@@ -129,6 +143,34 @@ fn actions(job: JobId) -> Vec<(&'static str, Action)> {
     ]
 }
 
+/// What may be done about a task that is due: it is run, or a verifier reports what it found.
+fn due_actions(task: clawrk_domain::Task) -> Vec<(&'static str, Action)> {
+    let lease = Lease { task, token: 1 };
+    let TaskKind::Verify(at) = task.kind else { return vec![("", Action::Run(lease))] };
+    let check = |pass| Found::Checks(vec![CheckResult { kind: "min_words".to_owned(), pass, detail: "so".to_owned() }]);
+    let criterion = |pass| CriterionResult { text: "names a number".to_owned(), pass, reason: "so".to_owned() };
+    let judged = |pass| Found::Criteria(vec![criterion(pass)], "judge:model".to_owned());
+    let trouble = || Found::Trouble { problem: "it is away".to_owned(), pause_seconds: None };
+    let found = match at {
+        Looks::Checks | Looks::Commands => {
+            vec![
+                ("checks passed: ", check(true)),
+                ("a check failed: ", check(false)),
+                ("trouble: ", trouble()),
+                ("about something else: ", judged(true)),
+            ]
+        }
+        Looks::Criteria => vec![
+            ("criteria met: ", judged(true)),
+            ("a criterion not met: ", judged(false)),
+            ("trouble: ", trouble()),
+            ("no judge: ", Found::NoJudge),
+            ("about something else: ", check(true)),
+        ],
+    };
+    found.into_iter().map(|(what, found)| (what, Action::Report { lease, found, log: Vec::new() })).collect()
+}
+
 /// What became of the job and which money moved, or the refusal's code.
 fn outcome(scene: &Scene, actor: Actor, action: Action) -> String {
     let change = match scene.world.decide(actor, action) {
@@ -170,7 +212,9 @@ fn every_state_and_every_action() {
                 let mut later = scene.world.clone();
                 later.now = later.now.max(task.due_at);
                 let later = Scene { world: later, ..copy(&scene) };
-                outcome(&later, Actor::Exchange, Action::Run(Lease { task, token: 1 }))
+                let each = due_actions(task).into_iter();
+                let each = each.map(|(what, action)| format!("{what}{}", outcome(&later, Actor::Exchange, action)));
+                each.collect::<Vec<_>>().join(" | ")
             };
             let _ = writeln!(
                 table,
@@ -206,8 +250,10 @@ fn the_page_of_the_state_machine_is_true() {
         for task in scene.world.tasks.clone() {
             let mut later = copy(&scene);
             later.world.now = later.world.now.max(task.due_at);
-            let label = format!("exchange: {}", task.kind.as_str().replace('_', " "));
-            edge(&later, Actor::Exchange, Action::Run(Lease { task, token: 1 }), from, &label, &mut edges);
+            for (what, action) in due_actions(task) {
+                let what = if what.is_empty() { task.kind.as_str().replace('_', " ") } else { what.replace(": ", "") };
+                edge(&later, Actor::Exchange, action, from, &format!("exchange: {what}"), &mut edges);
+            }
         }
     }
     let order = |status: Status| Status::ALL.iter().position(|other| *other == status);

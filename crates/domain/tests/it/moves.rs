@@ -3,9 +3,10 @@
 use clawrk_domain::action::Review;
 use clawrk_domain::change::{AttemptRecord, Outcome};
 use clawrk_domain::policy::COOL_DOWN_SECONDS;
+use clawrk_domain::verification::{Found, Looks, Stage};
 use clawrk_domain::{
-    Account, Action, Actor, AgentId, Answer, Cents, Change, EventKind, Job, JobId, Lease, Policy, Reason, Rejection,
-    Status, Task, TaskKind, UserId, Verdict, Write,
+    Account, Action, Actor, AgentId, Answer, Cents, Change, Check, CheckResult, CriterionResult, EventKind, Job, JobId,
+    Lease, Policy, Reason, Rejection, State, Status, Task, TaskKind, UserId, Verdict, Write,
 };
 
 use crate::world::{World, posting};
@@ -269,4 +270,187 @@ fn kinds_of_tasks_and_statuses_are_known_by_their_names_alone() {
         );
     }
     assert_eq!((TaskKind::from_name(""), "Queued".parse::<Status>()), (None, Err(())));
+}
+
+/// A submission with a check and a criterion to it, at a market with a judge.
+fn looked_at() -> Scene {
+    let mut scene = scene();
+    scene.world.policy.has_judge = true;
+    let mut posting = posting(500);
+    posting.checks = vec![Check::Command { run: "true".to_owned(), timeout_seconds: 60, env: false }];
+    posting.criteria = vec!["is good".to_owned()];
+    let Answer::Job(job) = scene.act(scene.sender, Action::Post(posting)) else { panic!("it is posted") };
+    scene.job = job.id;
+    scene.submitted()
+}
+
+fn checks(pass: bool) -> Found {
+    Found::Checks(vec![CheckResult { kind: "command".to_owned(), pass, detail: "it ended".to_owned() }])
+}
+
+fn judged(pass: bool) -> Found {
+    let criterion = CriterionResult { text: "is good".to_owned(), pass, reason: "so".to_owned() };
+    Found::Criteria(vec![criterion], "judge:model".to_owned())
+}
+
+fn trouble(pause_seconds: Option<i64>) -> Found {
+    Found::Trouble { problem: "the model is away".to_owned(), pause_seconds }
+}
+
+impl Scene {
+    fn status(&self) -> Status {
+        self.world.jobs[&self.job].status()
+    }
+
+    /// What is looked at now, and in how many seconds.
+    fn looks(&self) -> Option<(Looks, i64)> {
+        match &self.world.jobs[&self.job].state {
+            State::Submitted(.., Stage::Looking(look)) => {
+                Some((look.at, (look.due_at.micros() - self.world.now.micros()) / 1_000_000))
+            }
+            _ => None,
+        }
+    }
+
+    fn report(&mut self, found: Found) {
+        self.world.report(self.job, found).expect("a finding about what is looked at is taken");
+    }
+}
+
+#[test]
+fn checks_come_before_criteria_and_the_verdict_rests_on_both() {
+    let mut scene = looked_at();
+    assert_eq!(scene.looks(), Some((Looks::Commands, 0)), "a command wants a sandbox");
+    scene.report(checks(true));
+    assert_eq!((scene.status(), scene.looks()), (Status::Submitted, Some((Looks::Criteria, 0))));
+    scene.report(judged(true));
+    let job = &scene.world.jobs[&scene.job];
+    let verification = job.verification().expect("it has a verdict");
+    assert_eq!((job.status(), verification.verifier.as_str()), (Status::Verified, "judge:model"));
+    assert_eq!((verification.checks.len(), verification.criteria.len()), (1, 1));
+    assert_eq!(scene.world.wallets[&scene.workers[0].0].0, 350);
+}
+
+#[test]
+fn one_failure_is_enough_and_nobody_is_asked_about_the_rest() {
+    for (first, second) in [(checks(false), None), (checks(true), Some(judged(false)))] {
+        let mut scene = looked_at();
+        scene.report(first);
+        second.into_iter().for_each(|found| scene.report(found));
+        let job = &scene.world.jobs[&scene.job];
+        assert_eq!((job.status(), job.attempt_count), (Status::Queued, 1));
+        assert_eq!(scene.world.wallets[&scene.workers[0].0], Cents::ZERO);
+    }
+}
+
+#[test]
+fn trouble_costs_nobody_an_attempt_and_is_tried_again_later_and_later() {
+    let mut scene = looked_at();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        scene.report(trouble(None));
+        let (at, seconds) = scene.looks().expect("it is looked at again");
+        assert_eq!(at, Looks::Commands);
+        pauses.push(seconds);
+        scene.later(seconds);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    scene.report(trouble(Some(50)));
+    assert_eq!(scene.looks().unwrap().1, 60, "what is asked for is the least");
+    let mut asked = looked_at();
+    asked.report(trouble(Some(30)));
+    assert_eq!(asked.looks().unwrap().1, 30);
+    asked.report(trouble(Some(4_000)));
+    assert_eq!(asked.looks().unwrap().1, 60, "nobody may put it off for longer");
+    let job = &scene.world.jobs[&scene.job];
+    assert_eq!(
+        (job.status(), job.attempt_count, job.version),
+        (Status::Submitted, 1, 4),
+        "the history has no line of it"
+    );
+}
+
+#[test]
+fn after_an_hour_of_trouble_the_sender_decides() {
+    let mut scene = looked_at();
+    scene.report(checks(true));
+    scene.later(3_599);
+    scene.report(trouble(None));
+    assert!(scene.looks().is_some());
+    scene.later(1);
+    scene.report(trouble(None));
+    let State::Submitted(.., Stage::Review { until, checks }) = &scene.world.jobs[&scene.job].state else {
+        panic!("the sender is asked")
+    };
+    assert_eq!(*until, scene.world.now.plus_seconds(Policy::default().review_window_seconds));
+    assert_eq!(checks.len(), 1, "what was passed stays passed");
+    scene.act(scene.sender, review(scene.job, Verdict::Pass, None));
+    assert_eq!(scene.world.jobs[&scene.job].verification().unwrap().checks.len(), 1);
+}
+
+#[test]
+fn a_sender_cannot_decide_while_it_is_looked_at() {
+    let scene = looked_at();
+    for verdict in [Verdict::Pass, Verdict::Fail] {
+        let refusal = scene.world.decide(Actor::User(scene.sender), review(scene.job, verdict, None)).unwrap_err();
+        assert_eq!(refusal.code().0, "being_verified");
+    }
+}
+
+#[test]
+fn a_finding_about_something_else_is_no_verdict() {
+    let too_many = Found::Checks(vec![CheckResult { kind: "command".into(), pass: true, detail: "x".into() }; 2]);
+    for found in [judged(true), too_many, Found::Checks(Vec::new()), Found::NoJudge] {
+        let mut scene = looked_at();
+        scene.report(found);
+        assert_eq!((scene.status(), scene.looks()), (Status::Submitted, Some((Looks::Commands, 1))));
+    }
+    let other = CriterionResult { text: "is blue".to_owned(), pass: true, reason: "so".to_owned() };
+    for found in [checks(true), Found::Criteria(vec![other], "judge:m".into()), Found::Criteria(Vec::new(), "j".into())]
+    {
+        let mut scene = looked_at();
+        scene.report(checks(true));
+        scene.report(found);
+        assert_eq!((scene.status(), scene.looks()), (Status::Submitted, Some((Looks::Criteria, 1))));
+    }
+}
+
+#[test]
+fn a_finding_of_an_earlier_look_is_stale() {
+    let mut scene = looked_at();
+    let earlier = scene.world.jobs[&scene.job].timer().unwrap();
+    scene.later(1);
+    scene.report(trouble(None));
+    let report = |found| Action::Report { lease: Lease { task: earlier, token: 1 }, found, log: Vec::new() };
+    for found in [checks(true), checks(false), trouble(None)] {
+        assert_eq!(scene.world.act(Actor::Exchange, report(found)).unwrap_err(), Rejection::LeaseLost);
+    }
+    assert_eq!(scene.status(), Status::Submitted);
+}
+
+#[test]
+fn without_a_judge_criteria_are_the_senders_to_judge_but_checks_still_fail() {
+    let mut scene = looked_at();
+    scene.world.policy.has_judge = false;
+    scene.report(checks(true));
+    assert_eq!(scene.looks(), None);
+    let mut scene = looked_at();
+    scene.world.policy.has_judge = false;
+    scene.report(checks(false));
+    assert_eq!(scene.status(), Status::Queued);
+    let mut scene = looked_at();
+    scene.report(checks(true));
+    scene.report(Found::NoJudge);
+    assert_eq!((scene.status(), scene.looks()), (Status::Submitted, None), "the judge was taken away meanwhile");
+}
+
+#[test]
+fn what_the_sender_wanted_cancelled_is_at_the_next_failure_and_not_before() {
+    for (pass, status) in [(true, Status::Verified), (false, Status::Cancelled)] {
+        let mut scene = looked_at();
+        scene.act(scene.sender, Action::Cancel(scene.job));
+        scene.report(checks(true));
+        scene.report(judged(pass));
+        assert_eq!(scene.status(), status);
+    }
 }

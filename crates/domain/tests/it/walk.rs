@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use clawrk_domain::action::Review;
-use clawrk_domain::{Account, Action, Actor, AgentId, Cents, JobId, Status, UserId, Verdict};
+use clawrk_domain::action::{Posting, Review};
+use clawrk_domain::verification::Found;
+use clawrk_domain::{
+    Account, Action, Actor, AgentId, Cents, Check, CheckResult, CriterionResult, Job, JobId, Status, TaskKind, UserId,
+    Verdict,
+};
 use proptest::prelude::*;
 
 use crate::world::{World, posting};
@@ -28,7 +32,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
     if step.what == 0 {
-        return Some(Action::Post(posting(100 + step.number)));
+        let contains = Check::Contains { text: "x".to_owned() };
+        let checks = if step.user.is_multiple_of(2) { vec![contains] } else { Vec::new() };
+        let criteria = if step.user.is_multiple_of(3) { vec!["is good".to_owned()] } else { Vec::new() };
+        return Some(Action::Post(Posting { checks, criteria, ..posting(100 + step.number) }));
     }
     let job = *jobs.get(usize::from(step.job) % jobs.len().max(1))?;
     let review = |verdict| Review { verdict, reason: Some("so".to_owned()), attempt: None };
@@ -44,6 +51,22 @@ fn action(step: &Step, jobs: &[JobId], own: AgentId) -> Option<Action> {
         12 => Action::Review { job, review: review(Verdict::Pass) },
         _ => Action::Review { job, review: review(Verdict::Fail) },
     })
+}
+
+/// What a verifier finds: what it should be about, mostly.
+fn found(step: &Step, job: &Job) -> Found {
+    let pass = step.number % 3 > 0;
+    let check = CheckResult { kind: "contains".to_owned(), pass, detail: "so".to_owned() };
+    let judged = |text: &String| CriterionResult { text: text.clone(), pass, reason: "so".to_owned() };
+    match step.number % 7 {
+        0 => Found::Trouble { problem: "away".to_owned(), pause_seconds: None },
+        1 => Found::NoJudge,
+        2..5 if job.brief.checks.is_empty() => {
+            Found::Criteria(job.brief.criteria.iter().map(judged).collect(), "judge:m".into())
+        }
+        2..6 => Found::Checks(vec![check]),
+        _ => Found::Criteria(job.brief.criteria.iter().map(judged).collect(), "judge:m".into()),
+    }
 }
 
 fn check(world: &World) {
@@ -83,13 +106,22 @@ proptest! {
     #[test]
     fn the_books_balance_whatever_happens(steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new();
+        world.policy.has_judge = true;
         let users: Vec<(UserId, AgentId)> = (0..3).map(|n| world.user(&format!("user {n}"), 20_00 * n)).collect();
         for step in &steps {
             let (user, agent) = users[usize::from(step.user) % users.len()];
             let jobs: Vec<JobId> = world.jobs.keys().copied().collect();
             let finished: Vec<(JobId, Status)> =
                 world.jobs.values().filter(|job| job.status().is_finished()).map(|job| (job.id, job.status())).collect();
-            if let Some(action) = action(step, &jobs, agent) {
+            let looked_at = |job: &&Job| matches!(job.timer().map(|task| task.kind), Some(TaskKind::Verify(_)));
+            let looked_at = world.jobs.values().find(looked_at).filter(|_| step.what >= 12).cloned();
+            if let Some(job) = looked_at {
+                world.report(job.id, found(step, &job)).unwrap();
+                let now = &world.jobs[&job.id];
+                let pass = now.verification().filter(|_| now.status() == Status::Verified);
+                let passed = pass.map_or(0, |pass| pass.checks.iter().filter(|check| check.pass).count());
+                prop_assert!(pass.is_none() || passed == job.brief.checks.len(), "none passes that has not passed all checks");
+            } else if let Some(action) = action(step, &jobs, agent) {
                 let _ = world.act(Actor::User(user), action);
             }
             if step.number % 7 == 0 {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use clawrk_domain::action::{NewUser, Posting};
+use clawrk_domain::verification::Found;
 use clawrk_domain::{
     Account, Action, Actor, Agent, AgentId, Answer, Cents, Change, Command, Facts, Job, JobId, Lease, Policy,
-    Rejection, State, Task, Timestamp, Transfer, UserId, Write, decide,
+    Rejection, State, Task, TaskKind, Timestamp, Transfer, UserId, Write, decide,
 };
 
 /// Everything there is.
@@ -76,7 +77,7 @@ impl World {
             user_exists: true,
             email_taken: false,
             keys: Vec::new(),
-            lease_is_current: matches!(action, Action::Run(lease) if self.tasks.contains(&lease.task)),
+            lease_is_current: matches!(action, Action::Run(lease) | Action::Report { lease, .. } if self.tasks.contains(&lease.task)),
         }
     }
 
@@ -94,9 +95,16 @@ impl World {
         Ok(change.answer)
     }
 
-    /// Runs every task that is due now.
+    /// A verifier says what it found about what is looked at of a job.
+    pub(crate) fn report(&mut self, job: JobId, found: Found) -> Result<Answer, Rejection> {
+        let task = self.jobs[&job].timer().expect("it is looked at");
+        self.act(Actor::Exchange, Action::Report { lease: Lease { task, token: 1 }, found, log: Vec::new() })
+    }
+
+    /// Runs every task that is due now, but for what verifiers do.
     pub(crate) fn run_due(&mut self) {
-        let due: Vec<Task> = self.tasks.iter().filter(|task| task.due_at <= self.now).copied().collect();
+        let is_timer = |task: &&Task| task.due_at <= self.now && !matches!(task.kind, TaskKind::Verify(_));
+        let due: Vec<Task> = self.tasks.iter().filter(is_timer).copied().collect();
         for task in due {
             self.act(Actor::Exchange, Action::Run(Lease { task, token: 1 })).expect("a task that is there may run");
         }
@@ -117,6 +125,13 @@ impl World {
             Write::UpdateJob(job) => {
                 let before = self.jobs.insert(job.id, Job::clone(&job)).expect("an updated job was there");
                 assert_eq!(job.version, before.version + 1, "every change counts");
+            }
+            // A job that is looked at again is not written anew.
+            Write::Attempt(record) => {
+                let state = self.jobs.get_mut(&record.job).map(|job| &mut job.state);
+                if let (Some(State::Submitted(.., stage)), Some(next)) = (state, record.stage) {
+                    *stage = next;
+                }
             }
             Write::Transfer(transfer) => self.transfer(transfer),
             Write::Schedule(task) => {

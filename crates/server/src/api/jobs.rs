@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::verification::read_checks;
 use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
@@ -163,7 +162,7 @@ pub async fn run(State(app): State<App>, caller: Caller, input: Input<RunBody>) 
     let Input { body, once, room: _room } = input;
     let confirmed = body.confirmed.unwrap_or(false);
     caller.may(if confirmed { Scope::Spend } else { Scope::Read })?;
-    let (posting, basis) = structured(&app, body).await?;
+    let (posting, basis) = structured(&app, caller.user, body).await?;
     if confirmed {
         let render = job_reply(StatusCode::CREATED, caller.user, &app);
         return app.exchange.post(caller.user, posting, once, render).await;
@@ -181,17 +180,19 @@ pub async fn run(State(app): State<App>, caller: Caller, input: Input<RunBody>) 
 }
 
 /// The job with what was not given filled in by the structurer, which runs only when something is missing.
-async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error> {
+async fn structured(app: &App, user: UserId, body: RunBody) -> Result<(Posting, String), Error> {
     let prompt = body.prompt.unwrap_or_default();
     limits::required_text("prompt", &prompt, limits::PROMPT)?;
     let env_vars = body.env_vars.unwrap_or_default();
     limits::env_vars(&env_vars)?;
+    let checks = super::checks(body.checks).await?;
+    app.commands.can_run(&checks).await?;
     let (price, time) = (
         body.price_cents.or(body.estimated_price_cents),
         body.time_limit_seconds.or(body.estimated_time_limit_seconds),
     );
     let whole = price.is_some() && time.is_some() && body.title.is_some();
-    let estimate = if whole { None } else { Some(app.structurer.structure(&prompt).await) };
+    let estimate = if whole { None } else { Some(app.structurer.structure(user, &prompt).await) };
     let basis = estimate.as_ref().map_or_else(given_basis, |estimate| {
         let yours = match (price.is_some(), time.is_some()) {
             (false, false) => "",
@@ -215,7 +216,7 @@ async fn structured(app: &App, body: RunBody) -> Result<(Posting, String), Error
         description: body.description.unwrap_or(guess.description),
         requirements: body.requirements.unwrap_or(guess.requirements),
         criteria: body.criteria.unwrap_or(guess.criteria),
-        checks: read_checks(&body.checks.unwrap_or_default())?,
+        checks,
         sealed_env: app.vault.seal_env(&env_vars),
         price: Cents(price.unwrap_or(guess.price_cents)),
         time_limit_seconds: time.unwrap_or(guess.time_limit_seconds),

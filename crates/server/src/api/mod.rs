@@ -12,13 +12,16 @@ pub mod logs;
 pub mod matches;
 pub mod stats;
 pub mod users;
+pub mod verify;
 pub mod wallet;
 pub mod work;
 
 use std::str::FromStr;
 
-use clawrk_domain::Rejection;
+use clawrk_domain::verification::read_checks;
+use clawrk_domain::{Check, Rejection};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::Error;
@@ -26,6 +29,16 @@ use crate::Error;
 /// Reads an id from a path; text that is no id names nothing.
 fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Rejection::NotFound(what).into())
+}
+
+/// Reads checks, on a thread that may be kept: patterns and schemas are compiled.
+async fn checks(values: Option<Vec<Value>>) -> Result<Vec<Check>, Error> {
+    let values = values.unwrap_or_default();
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let read = tokio::task::spawn_blocking(move || read_checks(&values)).await;
+    Ok(read.map_err(|_| Error::internal())??)
 }
 
 /// How many entries a public list has when nobody says.

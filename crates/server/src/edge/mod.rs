@@ -70,6 +70,8 @@ pub struct Limits {
     pub room: Duration,
     /// Requests a minute with one key; what else is counted is in proportion. 0 for no limits of that kind.
     pub requests_per_minute: u32,
+    /// Texts that a user may have judged on a day without a job.
+    pub verifications_per_day: u32,
 }
 
 impl Default for Limits {
@@ -89,6 +91,7 @@ impl Default for Limits {
             large_bodies: 8 << 20,
             room: Duration::from_secs(20),
             requests_per_minute: 600,
+            verifications_per_day: 200,
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::{App, telemetry};
 /// How often a node that was not told looks for itself: for what others left, and what is due again.
 const REST: Duration = Duration::from_millis(500);
 
+/// How long a node that cannot look at something leaves it to those that can, before it says so.
+const LEAVE_TO_OTHERS_SECONDS: i64 = 60;
+
 /// Looks until the app stops.
 pub async fn run(app: App) {
     join3(seated(&app, Looks::Checks), seated(&app, Looks::Commands), seated(&app, Looks::Criteria)).await;
@@ -54,7 +57,7 @@ async fn take(app: &App, at: Looks) -> Result<Vec<impl Future<Output = ()> + use
     if seats.is_empty() {
         return Ok(Vec::new());
     }
-    let due = Due::Looks { at, overdue_seconds: app.verifiers.leaves_to_others_seconds(at) };
+    let due = Due::Looks { at, overdue_seconds: leaves_to_others_seconds(app, at) };
     let leases = app.store.take_due_tasks(due, seats.len() as u32, LEASE_SECONDS).await?;
     let looks = leases.into_iter().zip(seats).map(async move |(lease, _seat)| match look(app, lease).await {
         Ok(()) => telemetry::task(lease.task.kind.as_str()),
@@ -63,6 +66,16 @@ async fn take(app: &App, at: Looks) -> Result<Vec<impl Future<Output = ()> + use
         }
     });
     Ok(looks.collect())
+}
+
+/// For how long a look must be overdue before this node takes it: without what it takes, another one may have it.
+fn leaves_to_others_seconds(app: &App, at: Looks) -> i64 {
+    let can = match at {
+        Looks::Checks => true,
+        Looks::Commands => app.commands.are_sound(),
+        Looks::Criteria => app.policy.has_judge,
+    };
+    if can { 0 } else { LEAVE_TO_OTHERS_SECONDS }
 }
 
 /// Looks at everything that is due now, how many there were.

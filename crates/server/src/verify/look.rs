@@ -8,15 +8,17 @@
 //!
 //! Whoever loses the lease stops: the sandbox is ended, the model's answer is not waited for, nothing is reported.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clawrk_domain::verification::{Found, Handed, Looking, Looks, Stage};
+use clawrk_domain::verification::{Found, Looking, Looks, Stage};
 use clawrk_domain::{Job, Lease, State, Submission};
 use clawrk_store::StoreError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::log::Log;
 use super::scrub::Scrubber;
+use super::subject::Subject;
 use crate::App;
 use crate::error::causes;
 
@@ -35,15 +37,12 @@ pub(crate) async fn look(app: &App, lease: Lease) -> Result<(), StoreError> {
     let Some((job, submission, looking)) = job.as_ref().and_then(|job| current(job, lease)) else {
         return app.exchange.run(lease).await;
     };
-    let (scrubber, locked) = match app.vault.open_env(job.brief.sealed_env.as_deref()) {
-        Ok(variables) => (Scrubber::new(&variables), None),
-        Err(error) => (Scrubber::default(), Some(error.to_string())),
-    };
-    let log = Log::new(scrubber, app.store.clock().clone());
+    let variables = app.vault.open_env(job.brief.sealed_env.as_deref());
+    let log = Log::new(variables.as_ref().map(Scrubber::new).unwrap_or_default(), app.store.clock().clone());
     let look = async {
-        match locked {
-            Some(problem) => Found::Trouble { problem, pause_seconds: None },
-            None => find(app, job, submission, looking, &log).await,
+        match &variables {
+            Ok(variables) => find(app, job, submission, looking, variables, &log).await,
+            Err(error) => Found::Trouble { problem: error.to_string(), pause_seconds: None },
         }
     };
     let Some(found) = kept(app, lease, job.attempt_count, &log, look).await else { return Ok(()) };
@@ -63,25 +62,30 @@ fn current(job: &Job, lease: Lease) -> Option<(&Job, &Submission, &Looking)> {
     }
 }
 
-async fn find(_app: &App, job: &Job, submission: &Submission, looking: &Looking, log: &Log) -> Found {
+/// What is found about a job's submission.
+async fn find(
+    app: &App,
+    job: &Job,
+    submission: &Submission,
+    looking: &Looking,
+    variables: &BTreeMap<String, String>,
+    log: &Log,
+) -> Found {
     if looking.tries > 0 {
         log.status(&format!("Looked at again: try {}", looking.tries + 1));
     }
+    let brief = &*job.brief;
+    let subject = Subject {
+        asked: Some(brief),
+        checks: &brief.checks,
+        criteria: &brief.criteria,
+        submission,
+        variables,
+        price_cents: job.price.0,
+    };
     match looking.at {
-        Looks::Checks | Looks::Commands => {
-            log.status("The checks are being run");
-            let mut results = Vec::new();
-            for check in &job.brief.checks {
-                let handed = Handed { output_text: submission.output_text.as_deref(), files: &[] };
-                let Some(result) = check.apply(&handed) else {
-                    return Found::Trouble { problem: "no sandbox is sound here".to_owned(), pause_seconds: None };
-                };
-                log.say(&format!("{} {}: {}", if result.pass { "pass" } else { "fail" }, result.kind, result.detail));
-                results.push(result);
-            }
-            Found::Checks(results)
-        }
-        Looks::Criteria => Found::NoJudge,
+        Looks::Checks | Looks::Commands => subject.checked(app, log).await,
+        Looks::Criteria => subject.judged(app, log).await,
     }
 }
 

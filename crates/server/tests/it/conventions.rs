@@ -1,7 +1,7 @@
 //! What holds for every route.
 
-use clawrk_domain::Scopes;
 use clawrk_domain::estimate::Estimate;
+use clawrk_domain::{Scopes, UserId};
 use clawrk_server::outside::structurer::{Offline, Structurer};
 use serde_json::{Value, json};
 
@@ -130,9 +130,9 @@ struct Broken;
 
 #[async_trait::async_trait]
 impl Structurer for Broken {
-    async fn structure(&self, prompt: &str) -> Estimate {
+    async fn structure(&self, user: UserId, prompt: &str) -> Estimate {
         assert!(!prompt.contains("bug"), "no answer repeats this: {prompt}");
-        Offline.structure(prompt).await
+        Offline.structure(user, prompt).await
     }
 }
 

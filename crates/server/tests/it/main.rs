@@ -11,11 +11,14 @@ mod directory;
 mod edge;
 
 mod endpoint;
+mod fake_llm;
 mod fields;
 mod idempotency;
 mod jobs;
+mod judge;
 mod keys;
 mod live;
+mod llm;
 mod log;
 mod matches;
 mod matrix;
@@ -31,9 +34,11 @@ mod sight;
 mod stats;
 mod story;
 mod strangers;
+mod structuring;
 mod support;
 mod texts;
 #[path = "../../src/outside/embed/tiny.rs"]
 mod tiny;
 mod users;
+mod verify;
 mod work;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clawrk_domain::UserId;
 use clawrk_domain::estimate::Estimate;
 use clawrk_server::edge::Limits;
 use clawrk_server::outside::structurer::{Offline, Structurer};
@@ -23,10 +24,10 @@ struct Slow {
 
 #[async_trait::async_trait]
 impl Structurer for Slow {
-    async fn structure(&self, prompt: &str) -> Estimate {
+    async fn structure(&self, user: UserId, prompt: &str) -> Estimate {
         self.thinks.wait().await;
         self.answers.acquire().await.unwrap().forget();
-        Offline.structure(prompt).await
+        Offline.structure(user, prompt).await
     }
 }
 

@@ -11,11 +11,12 @@ use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
+use clawrk_server::app::Outside;
 use clawrk_server::edge::Limits;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::embed::Embedder;
-use clawrk_server::outside::structurer::{Offline, Structurer};
-use clawrk_server::tasks::{counting, runner};
+use clawrk_server::outside::structurer::Structurer;
+use clawrk_server::tasks::{counting, runner, verifying};
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, meaning, router, serve};
 use clawrk_store::{Clock, Store};
@@ -88,52 +89,51 @@ pub struct User {
 impl TestApp {
     /// An empty exchange at noon of the first day of 2025.
     pub async fn new() -> Self {
-        Self::with(Box::new(Offline), LOOPBACK, unhurried()).await
+        Self::with(Outside::default(), LOOPBACK, unhurried()).await
     }
 
     /// The same, asked from another machine.
     pub async fn from_afar() -> Self {
-        Self::with(Box::new(Offline), "192.0.2.7:40000", unhurried()).await
+        Self::with(Outside::default(), "192.0.2.7:40000", unhurried()).await
     }
 
     /// The same, where clients may take so much of the server.
     pub async fn limited(limits: Limits) -> Self {
-        Self::with(Box::new(Offline), "192.0.2.7:40000", limits).await
+        Self::with(Outside::default(), "192.0.2.7:40000", limits).await
     }
 
     /// The same, with another structurer.
     pub async fn structured_by(structurer: impl Structurer + 'static, limits: Limits) -> Self {
-        Self::with(Box::new(structurer), LOOPBACK, limits).await
+        let outside = Outside { structurer: Box::new(structurer), ..Outside::default() };
+        Self::with(outside, LOOPBACK, limits).await
+    }
+
+    /// The same, with a structurer that needs the store.
+    pub async fn modelled(structurer: impl FnOnce(Store) -> Box<dyn Structurer>) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let structurer = structurer(store.clone());
+        let outside = Outside { structurer, ..Outside::default() };
+        Self::over(store, outside, LOOPBACK, clock, Arc::new(data), unhurried()).await
     }
 
     /// The same, matching by meaning too; the model is at work.
     pub async fn embedding(embedder: Embedder) -> Self {
-        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
-        let (store, data) = store(Policy::default(), clock.clone()).await;
-        let (vault, limits) = (Vault::new(SECRET_KEY), unhurried());
-        let app = App::with_model(store, vault, Policy::default(), Box::new(Offline), limits, Some(embedder));
-        let peer: SocketAddr = LOOPBACK.parse().unwrap();
-        let router = router(app.clone()).layer(MockConnectInfo(peer));
-        background(meaning::run(app.clone()));
-        Self { app, router, clock, data: Arc::new(data) }
+        let outside = Outside { embedder: Some(embedder), ..Outside::default() };
+        let app = Self::with(outside, LOOPBACK, unhurried()).await;
+        background(meaning::run(app.app.clone()));
+        app
     }
 
-    async fn with(structurer: Box<dyn Structurer>, peer: &str, limits: Limits) -> Self {
+    async fn with(outside: Outside, peer: &str, limits: Limits) -> Self {
         let policy = Policy::default();
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy, clock.clone()).await;
-        Self::over(store, structurer, peer, clock, Arc::new(data), limits).await
+        Self::over(store, outside, peer, clock, Arc::new(data), limits).await
     }
 
-    async fn over(
-        store: Store,
-        structurer: Box<dyn Structurer>,
-        peer: &str,
-        clock: Clock,
-        data: Arc<Data>,
-        limits: Limits,
-    ) -> Self {
-        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), structurer, limits);
+    async fn over(store: Store, outside: Outside, peer: &str, clock: Clock, data: Arc<Data>, limits: Limits) -> Self {
+        let app = App::new(store, Vault::new(SECRET_KEY), Policy::default(), outside, limits);
         serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
@@ -147,7 +147,7 @@ impl TestApp {
             return Self { app, router, clock: self.clock.clone(), data: Arc::clone(&self.data) };
         };
         let store = Store::postgres(url, Policy::default(), self.clock.clone()).await.unwrap();
-        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), Arc::clone(&self.data), self.app.limits)
+        Self::over(store, Outside::default(), LOOPBACK, self.clock.clone(), Arc::clone(&self.data), self.app.limits)
             .await
     }
 
@@ -200,6 +200,11 @@ impl TestApp {
         runner::settle(&self.app).await.unwrap();
     }
 
+    /// Looks at every submission that is to be looked at now; how many there were.
+    pub async fn verify(&self) -> usize {
+        verifying::settle(&self.app).await.unwrap()
+    }
+
     /// Counts what happened to jobs.
     pub async fn count(&self) {
         counting::settle(&self.app).await.unwrap();
@@ -213,7 +218,7 @@ impl TestApp {
             Data::Database(url) => Store::postgres(url, policy, self.clock.clone()).await.unwrap(),
         };
         let data = Arc::clone(&self.data);
-        Self::over(store, Box::new(Offline), LOOPBACK, self.clock.clone(), data, self.app.limits).await
+        Self::over(store, Outside::default(), LOOPBACK, self.clock.clone(), data, self.app.limits).await
     }
 
     /// The operator gives balance.

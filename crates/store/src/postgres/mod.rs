@@ -228,6 +228,7 @@ impl Node {
             }
             Order::RenewLease { lease, seconds } => tasks::renew(&mut tx, lease, *seconds).await,
             Order::Log { lease, attempt, lines } => tasks::log(&mut tx, lease, *attempt, lines).await,
+            Order::Spend { user, what, limit } => tasks::spend(&mut tx, *user, what, *limit).await,
             Order::DropOldReceipts => tasks::drop_old_receipts(&mut tx).await,
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
             Order::Reseal(list) => sealed::reseal(&mut tx, list).await,

@@ -178,6 +178,7 @@ fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Re
         }
         Order::RenewLease { lease, seconds } => tasks::renew(session, lease, *seconds).now_or_never(),
         Order::Log { lease, attempt, lines } => tasks::log(session, lease, *attempt, lines).now_or_never(),
+        Order::Spend { user, what, limit } => tasks::spend(session, *user, what, *limit).now_or_never(),
         Order::DropOldReceipts => tasks::drop_old_receipts(session).now_or_never(),
         Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
         Order::Reseal(list) => sealed::reseal(session, list).now_or_never(),

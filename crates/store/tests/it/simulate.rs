@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 
 use clawrk_domain::action::{AgentFields, NewUser, Review};
 use clawrk_domain::key::NewKey;
+use clawrk_domain::verification::{Found, LogKind, LogLine, Looks, Stage};
 use clawrk_domain::{
-    Action, Actor, AgentId, Answer, Cents, Command, EventKind, JobId, KeyId, Lease, Policy, Scopes, State, Status,
-    UserId, Verdict,
+    Action, Actor, AgentId, Answer, Cents, Check, CheckResult, Command, CriterionResult, EventKind, JobId, KeyId,
+    Lease, Policy, Scopes, State, Status, TaskKind, UserId, Verdict,
 };
 use clawrk_store::{Clock, Due, JobList, Outcome, Request, StoreError};
 
@@ -26,7 +27,7 @@ const STEPS: usize = 200;
 const AT_ONCE: usize = 4;
 
 /// What must have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 45] = [
+const MUST_HAPPEN: [&str; 54] = [
     "counted",
     "time went on",
     "time went back",
@@ -45,6 +46,15 @@ const MUST_HAPPEN: [&str; 45] = [
     "event deadline_passed",
     "event verification_failed",
     "event verified",
+    "event review_needed",
+    "found checks",
+    "found criteria",
+    "found trouble",
+    "found no judge",
+    "found something else",
+    "no being_verified",
+    "by checks",
+    "by a judge",
     "event cancellation_requested",
     "event cancelled",
     "status failed",
@@ -85,7 +95,7 @@ async fn both_databases_answer_alike() {
     for some in seeds.chunks(AT_ONCE) {
         let mut running = Vec::new();
         for seed in some {
-            running.push((seed, background(Simulation::run(*seed, Harness::postgres().await))));
+            running.push((seed, background(Simulation::run(*seed, Harness::postgres_by(judging()).await))));
         }
         for (seed, run) in running {
             let Ok(reached) = run.await else {
@@ -97,6 +107,11 @@ async fn both_databases_answer_alike() {
         }
     }
     assert_reached(&counts, &MUST_HAPPEN, seeds.len() as u64 >= SEEDS);
+}
+
+/// The rules, with a judge.
+fn judging() -> Policy {
+    Policy { has_judge: true, ..Policy::default() }
 }
 
 /// Tells what was reached, and how often; over all default seeds, everything that must be was.
@@ -134,7 +149,7 @@ struct Simulation {
 
 impl Simulation {
     async fn run(seed: u64, twin: Option<Harness>) -> Counts {
-        let mut world = Self::new(seed, Harness::sqlite().await, twin).await;
+        let mut world = Self::new(seed, Harness::sqlite_by(judging()).await, twin).await;
         for step in 0..STEPS {
             world.step().await;
             world.check(step).await;
@@ -177,7 +192,8 @@ impl Simulation {
     async fn step(&mut self) {
         match self.random.below(100) {
             0..8 => self.advance().await,
-            8..14 => self.run_tasks().await,
+            8..11 => self.run_tasks().await,
+            11..14 => self.look().await,
             14 => self.count_some_jobs().await,
             15..20 if !self.sent.is_empty() => self.repeat().await,
             20..26 => self.post().await,
@@ -253,6 +269,64 @@ impl Simulation {
         }
     }
 
+    /// Verifiers take what is to be looked at, and report; some die, some are late, some speak of something else.
+    async fn look(&mut self) {
+        let at = self.random.pick(&[Looks::Checks, Looks::Commands, Looks::Criteria]);
+        let due = Due::Looks { at, overdue_seconds: self.random.pick(&[0, 0, 60]) };
+        let (limit, lease) = (1 + self.random.below(4) as u32, self.random.pick(&[5, 30]));
+        let leases = self.one.store.take_due_tasks(due, limit, lease).await.unwrap();
+        if let Some(twin) = &self.twin {
+            assert_eq!(leases, twin.store.take_due_tasks(due, limit, lease).await.unwrap());
+        }
+        for lease in leases {
+            self.leases.push(lease);
+            let lines = vec![LogLine { at: self.one.clock.now(), kind: LogKind::Log, text: "looking".to_owned() }];
+            let attempt = self.one.job(lease.task.job).await.attempt_count;
+            for harness in self.harnesses() {
+                assert!(harness.store.log(lease, attempt, lines.clone()).await.unwrap());
+                assert!(harness.store.renew(lease, 20).await.unwrap());
+            }
+            if self.random.percent(85) {
+                self.report(lease).await;
+            }
+        }
+        if self.random.percent(30) && !self.leases.is_empty() {
+            let stale = self.random.pick(&self.leases);
+            self.report(stale).await;
+        }
+    }
+
+    /// A verifier says what it found, which may be nothing, or nonsense.
+    async fn report(&mut self, lease: Lease) {
+        let job = self.one.job(lease.task.job).await;
+        let passes = self.random.percent(60);
+        let checks = |many: usize| {
+            let check = |n| CheckResult { kind: "contains".to_owned(), pass: passes || n > 0, detail: "so".to_owned() };
+            Found::Checks((0..many).map(check).collect())
+        };
+        let criteria = |texts: &[String]| {
+            let judged = |text: &String| CriterionResult { text: text.clone(), pass: passes, reason: "so".to_owned() };
+            Found::Criteria(texts.iter().map(judged).collect(), "judge:model".to_owned())
+        };
+        let (what, found) = match (self.random.below(10), lease.task.kind) {
+            (0, _) => ("no judge", Found::NoJudge),
+            (1, _) => {
+                let others = [checks(7), criteria(&["else".to_owned()]), checks(job.brief.checks.len())];
+                ("something else", self.random.pick(&others))
+            }
+            (2..4, _) => {
+                let pause_seconds = self.random.pick(&[None, Some(20), Some(4_000)]);
+                ("trouble", Found::Trouble { problem: "it is away".to_owned(), pause_seconds })
+            }
+            (_, TaskKind::Verify(Looks::Criteria)) => ("criteria", criteria(&job.brief.criteria)),
+            _ => ("checks", checks(job.brief.checks.len())),
+        };
+        self.count(&format!("found {what}"));
+        let line = |text: &str| LogLine { at: self.one.clock.now(), kind: LogKind::Status, text: text.to_owned() };
+        let log = vec![line("looked"), line("found"), line("reported")];
+        self.submit(Actor::Exchange, Action::Report { lease, found, log }).await;
+    }
+
     /// Somebody counts what happened to some jobs, on each store other ones.
     async fn count_some_jobs(&mut self) {
         if self.jobs.is_empty() {
@@ -285,6 +359,12 @@ impl Simulation {
         let (user, price) = (self.user(), self.random.pick(&[99, 100, 250, 500, 500, 1000, 2000]));
         let mut posting = posting(price);
         posting.time_limit_seconds = self.random.pick(&[60, 600, 86_400]);
+        let number = Check::Contains { text: "11".to_owned() };
+        let command = Check::Command { run: "true".to_owned(), timeout_seconds: 60, env: false };
+        posting.checks = self.random.pick(&[vec![], vec![], vec![number.clone()], vec![number, command]]);
+        if self.random.percent(60) {
+            posting.criteria.clear();
+        }
         self.submit(Actor::User(user), Action::Post(posting)).await;
     }
 
@@ -318,6 +398,7 @@ impl Simulation {
                 State::Held { by, .. } => (by.user, Action::Reject(id)),
                 State::Accepted(attempt) if self.random.percent(60) => (attempt.worker.user, self.submission(id)),
                 State::Accepted(attempt) => (attempt.worker.user, Action::Fail { job: id, reason: None }),
+                State::Submitted(.., Stage::Looking(_)) if self.random.percent(80) => return self.look().await,
                 State::Submitted(..) => (sender, self.review(id)),
                 _ => (worker.unwrap_or(sender), Action::Cancel(id)),
             };
@@ -585,6 +666,14 @@ impl Simulation {
             (
                 "",
                 "SELECT 'auto-pass', COUNT(*) FROM attempts WHERE verification LIKE '%review_window%' HAVING COUNT(*) > 0",
+            ),
+            (
+                "",
+                "SELECT 'by checks', COUNT(*) FROM attempts WHERE verification LIKE '%\"verifier\":\"checks\"%' HAVING COUNT(*) > 0",
+            ),
+            (
+                "",
+                "SELECT 'by a judge', COUNT(*) FROM attempts WHERE verification LIKE '%judge:model%' HAVING COUNT(*) > 0",
             ),
         ] {
             for row in self.one.rows(sql).await.unwrap() {

@@ -46,6 +46,7 @@ pub(crate) const TABLES: [&str; 22] = [
 pub(crate) struct Harness {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    policy: Policy,
     database: Database,
     seeds: AtomicU64,
 }
@@ -57,26 +58,36 @@ enum Database {
 
 impl Harness {
     pub(crate) async fn sqlite() -> Self {
+        Self::sqlite_by(Policy::default()).await
+    }
+
+    /// By these rules.
+    pub(crate) async fn sqlite_by(policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
-        let store = Store::sqlite(dir.path(), Policy::default(), clock.clone()).unwrap();
-        Self { store, clock, database: Database::Sqlite(dir), seeds: AtomicU64::new(0) }
+        let store = Store::sqlite(dir.path(), policy.clone(), clock.clone()).unwrap();
+        Self { store, clock, policy, database: Database::Sqlite(dir), seeds: AtomicU64::new(0) }
     }
 
     /// On PostgreSQL, or nothing where there is none.
     pub(crate) async fn postgres() -> Option<Self> {
+        Self::postgres_by(Policy::default()).await
+    }
+
+    /// On PostgreSQL by these rules, or nothing where there is none.
+    pub(crate) async fn postgres_by(policy: Policy) -> Option<Self> {
         let database = Throwaway::create(&server()?).await;
         let clock = Clock::manual(START);
-        let store = Store::postgres(&database.url, Policy::default(), clock.clone()).await.unwrap();
+        let store = Store::postgres(&database.url, policy.clone(), clock.clone()).await.unwrap();
         let client = Box::new(connect(&database.url).await);
-        Some(Self { store, clock, database: Database::Postgres(database, client), seeds: AtomicU64::new(0) })
+        Some(Self { store, clock, policy, database: Database::Postgres(database, client), seeds: AtomicU64::new(0) })
     }
 
     /// Another one on the same kind of database.
     pub(crate) async fn fresh(&self) -> Self {
         match &self.database {
-            Database::Sqlite(_) => Self::sqlite().await,
-            Database::Postgres(..) => Self::postgres().await.expect("it was there before"),
+            Database::Sqlite(_) => Self::sqlite_by(self.policy.clone()).await,
+            Database::Postgres(..) => Self::postgres_by(self.policy.clone()).await.expect("it was there before"),
         }
     }
 
@@ -85,7 +96,7 @@ impl Harness {
         match &self.database {
             Database::Sqlite(_) => self.store.clone(),
             Database::Postgres(database, _) => {
-                Store::postgres(&database.url, Policy::default(), self.clock.clone()).await.unwrap()
+                Store::postgres(&database.url, self.policy.clone(), self.clock.clone()).await.unwrap()
             }
         }
     }
@@ -93,7 +104,7 @@ impl Harness {
     /// Another process on the same database, which remembers for itself.
     pub(crate) async fn beside(&self) -> Store {
         let other = match &self.database {
-            Database::Sqlite(dir) => Store::sqlite(dir.path(), Policy::default(), self.clock.clone()).unwrap(),
+            Database::Sqlite(dir) => Store::sqlite(dir.path(), self.policy.clone(), self.clock.clone()).unwrap(),
             Database::Postgres(..) => self.node().await,
         };
         other.observe(std::sync::Arc::new(|_| {}));
@@ -151,7 +162,8 @@ impl Harness {
         let transfers =
             "SELECT id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous FROM transfers ORDER BY id";
         let tables = TABLES.map(|table| {
-            let key = if table == "spreads" { "1, 2, 3" } else { "1, 2" };
+            let has_three = ["spreads", "logs", "upload_uses", "budgets"].contains(&table);
+            let key = if has_three { "1, 2, 3" } else { "1, 2" };
             (table, format!("SELECT * FROM {table} ORDER BY {key}"))
         });
         for (table, sql) in tables.into_iter().chain([("transfers", transfers.to_owned())]) {

@@ -6,7 +6,7 @@ use clawrk_domain::change::EventKind;
 use clawrk_domain::{Action, Actor, Answer, Cents, Reason, Rejection, Status, Verdict};
 use clawrk_store::{Due, JobList, Outcome, Place};
 
-use crate::support::{Harness, posting, receipt, review, submission};
+use crate::support::{Harness, background, posting, receipt, review, submission};
 
 pub(super) async fn a_repeat_gets_the_same_bytes(h: &Harness) {
     let ada = h.user("ada", 5000).await;
@@ -50,6 +50,39 @@ pub(super) async fn a_receipt_is_kept_for_a_day(h: &Harness) {
     h.store.drop_old_receipts().await.unwrap();
     assert_eq!(h.number("SELECT COUNT(*) FROM receipts").await, 0);
     assert_eq!(h.balance(ada).await, 4000);
+}
+
+pub(super) async fn a_budget_is_for_a_user_a_thing_and_a_day_over_all_nodes(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 0).await, h.user("bob", 0).await);
+    let other = h.node().await;
+    assert!(!h.store.spend(ada, "estimates", 0).await.unwrap(), "none is none");
+    assert!(h.store.spend(ada, "estimates", 2).await.unwrap());
+    assert!(other.spend(ada, "estimates", 2).await.unwrap());
+    for _ in 0..3 {
+        assert!(!h.store.spend(ada, "estimates", 2).await.unwrap());
+        assert!(!other.spend(ada, "estimates", 2).await.unwrap());
+    }
+    assert_eq!(h.number("SELECT spent FROM budgets").await, 3, "what is refused is not counted without end");
+    assert!(h.store.spend(ada, "verifications", 2).await.unwrap());
+    assert!(h.store.spend(bob, "estimates", 2).await.unwrap());
+    h.store.drop_old_receipts().await.unwrap();
+    assert!(!h.store.spend(ada, "estimates", 2).await.unwrap(), "today's is kept");
+    h.clock.advance(24 * 3600);
+    assert!(h.store.spend(ada, "estimates", 2).await.unwrap(), "another day");
+    h.store.drop_old_receipts().await.unwrap();
+    assert_eq!(h.number("SELECT COUNT(*) FROM budgets").await, 1);
+}
+
+pub(super) async fn of_many_who_spend_at_once_as_many_as_may_do(h: &Harness) {
+    let ada = h.user("ada", 0).await;
+    let other = h.node().await;
+    let tries = (0..40).map(|n| if n % 2 == 0 { h.store.clone() } else { other.clone() });
+    let tries = tries.map(|store| background(async move { store.spend(ada, "estimates", 7).await.unwrap() }));
+    let mut had = 0;
+    for one in tries.collect::<Vec<_>>() {
+        had += usize::from(one.await.unwrap());
+    }
+    assert_eq!(had, 7);
 }
 
 pub(super) async fn the_first_seal_stays(h: &Harness) {

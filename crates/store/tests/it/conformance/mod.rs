@@ -33,6 +33,8 @@ on_both_databases!(
     a_repeat_gets_the_same_bytes,
     a_receipt_is_kept_for_a_day,
     the_first_seal_stays,
+    a_budget_is_for_a_user_a_thing_and_a_day_over_all_nodes,
+    of_many_who_spend_at_once_as_many_as_may_do,
     a_refused_request_keeps_no_receipt,
     a_leased_task_is_left_alone_until_its_lease_runs_out,
     tasks_are_leased_oldest_first_and_within_the_limit,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use clawrk_domain::{Action, Actor, JobId, Status, TaskKind};
 use clawrk_store::{Request, Store};
 
-use super::{AT_ONCE, Counts, Simulation, assert_reached};
+use super::{AT_ONCE, Counts, Simulation, assert_reached, judging};
 use crate::races::at_once;
 use crate::support::{Harness, background, on_both_databases, variable};
 
@@ -15,7 +15,7 @@ const SEEDS: u64 = 8;
 const STEPS: usize = 50;
 
 /// What must have happened at least once over all seeds: pairs of commands that were sent at once, for one job.
-const MUST_HAPPEN: [&str; 21] = [
+const MUST_HAPPEN: [&str; 24] = [
     "at once: accept, cancel",
     "at once: accept, reject",
     "at once: accept, expire_hold",
@@ -27,6 +27,9 @@ const MUST_HAPPEN: [&str; 21] = [
     "at once: claim, pull",
     "at once: expire_deadline, submit",
     "at once: fail, submit",
+    "at once: cancel, report",
+    "at once: report, review",
+    "at once: report, report",
     "at once: close_review, review",
     "at once: review, review",
     "at once: submit, submit",
@@ -54,7 +57,12 @@ async fn a_crowd_breaks_nothing(h: &Harness) {
         }
         let mut running = Vec::new();
         for seed in some {
-            let world = Simulation::new(*seed, h.fresh().await, None).await;
+            let one = if h.is_sqlite() {
+                Some(Harness::sqlite_by(judging()).await)
+            } else {
+                Harness::postgres_by(judging()).await
+            };
+            let world = Simulation::new(*seed, one.expect("it was there before"), None).await;
             running.push((seed, background(world.crowded())));
         }
         for (seed, run) in running {
@@ -174,7 +182,7 @@ impl Simulation {
 fn subject(action: &Action) -> Option<JobId> {
     match action {
         Action::Pull { candidates, .. } => candidates.first().copied(),
-        Action::Run(lease) => Some(lease.task.job),
+        Action::Run(lease) | Action::Report { lease, .. } => Some(lease.task.job),
         action => action.job(),
     }
 }
@@ -190,6 +198,7 @@ fn name(action: &Action) -> &'static str {
         Action::Submit { .. } => "submit",
         Action::Fail { .. } => "fail",
         Action::Review { .. } => "review",
+        Action::Report { .. } => "report",
         Action::Run(lease) => match lease.task.kind {
             TaskKind::ExpireHold => "expire_hold",
             TaskKind::ExpireDeadline => "expire_deadline",

@@ -1,0 +1,239 @@
+//! The sandbox: where the commands of jobs run, on what strangers have sent.
+//!
+//! A command sees the programs of the machine, the submission and the job's files, all read-only, and an empty folder of
+//! its own in memory. It has no network, no other process, no variable but those of the job, no right, and an end.
+//!
+//! | File            | What                                                        |
+//! |-----------------|-------------------------------------------------------------|
+//! | `bubblewrap.rs` | the flags                                                   |
+//! | `seccomp.rs`    | the calls of the kernel that are refused                    |
+//! | `group.rs`      | memory and processes, counted by the kernel                 |
+//! | `watch.rs`      | the same, looked at ten times a second where it cannot       |
+//! | `limits.rs`     | the numbers                                                 |
+//! | `slots.rs`      | users, and how many commands at once                        |
+//! | `staging.rs`    | the files a command sees                                    |
+//! | `spawn.rs`      | the thread that starts commands                             |
+//! | `run.rs`        | one command until nothing of it is left                     |
+//! | `output.rs`     | what it prints                                              |
+//! | `probe.rs`      | the proof, at each start: what is promised is tried          |
+//!
+//! Where it is not sound, nothing runs: there is no way around it. No path that a command made is ever opened.
+
+mod bubblewrap;
+mod group;
+mod limits;
+mod output;
+mod probe;
+mod run;
+mod seccomp;
+mod slots;
+mod spawn;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bubblewrap::Bubblewrap;
+use group::Groups;
+pub use probe::Row;
+use slots::Slots;
+use spawn::Spawner;
+use staging::Home;
+pub use staging::Staging;
+
+/// Where what is staged stands: one place for all servers of a machine, so that each sees who else lives.
+const PARENT: &str = "/tmp";
+
+/// How command checks are confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SandboxSetting {
+    /// With what there is; today that is bubblewrap.
+    #[default]
+    Auto,
+    /// With bubblewrap.
+    Bubblewrap,
+    /// Not at all: no command ever runs.
+    Off,
+}
+
+/// A sound sandbox; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bubblewrap: Bubblewrap,
+    groups: Option<Groups>,
+    slots: Slots,
+    spawner: Arc<Spawner>,
+    home: Arc<Home>,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct Errand<'a> {
+    /// For `/bin/sh -c`.
+    pub run: &'a str,
+    /// Killed after this.
+    pub timeout: Duration,
+    /// The job's variables; their values are hidden in what is told of the output.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this code: 128 and the signal's number when a signal ended it, as shells say it.
+    Exit(i32),
+    /// It took too long.
+    TimedOut,
+    /// It printed more than 1 MiB.
+    TooMuchOutput,
+    /// It needed more memory, or made more files, than it may.
+    OutOfMemory,
+}
+
+/// Trouble of ours: a command was not run, which says nothing about the submission.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No file can have this name.
+    #[error("{0:?} is no name of a file: a name has 1 to 255 bytes and no slash")]
+    FileName(String),
+    /// No variable can have this name.
+    #[error("{0:?} is no name of a variable: a name is not empty and has no =")]
+    Variable(String),
+    /// A program takes none.
+    #[error("the command or a variable holds a NUL")]
+    Nul,
+    /// Too long.
+    #[error("the command and its variables are longer than 60 KiB together")]
+    TooLong,
+    /// The sandbox refused.
+    #[error("the sandbox did not start: {0}")]
+    NotStarted(String),
+    /// Killed, and still there.
+    #[error("a command that was killed has not ended")]
+    Left,
+    /// The machine refused.
+    #[error("the sandbox failed")]
+    Io(#[from] io::Error),
+}
+
+/// Why commands cannot be run safely here, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsound {
+    /// The operator said so.
+    #[error("`sandbox` is off: set it to auto to run command checks")]
+    Off,
+    /// A program is missing.
+    #[error("{program} is not installed: install the package {package}")]
+    Missing {
+        /// Its name.
+        program: &'static str,
+        /// The package of Debian, Ubuntu, Fedora and Alpine that has it.
+        package: &'static str,
+    },
+    /// Too old.
+    #[error("bubblewrap {0} is too old: 0.8 or later is needed (Debian 12, Ubuntu 23.04 and later have it)")]
+    Old(String),
+    /// No filter of calls for this machine.
+    #[error("the filter of system calls cannot be made: {0}")]
+    Filter(String),
+    /// It did not start.
+    #[error(
+        "bubblewrap cannot start a command here ({0}). Often user namespaces are refused: in a container, allow them in \
+         its seccomp profile; on Ubuntu 24.04, give bwrap an AppArmor profile with userns; elsewhere set \
+         user.max_user_namespaces above 0. docs/sandbox.md shows how"
+    )]
+    Refused(String),
+    /// It holds less than it promises.
+    #[error("the sandbox does not hold here: {}. No command is run in it", .0.join(", "))]
+    Open(Vec<String>),
+    /// The machine refused.
+    #[error("the sandbox cannot be made: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Sandbox {
+    /// Makes a sandbox and tries everything that it promises, within about two seconds.
+    pub async fn open(setting: SandboxSetting) -> Result<Self, Unsound> {
+        let (sandbox, rows) = Self::examine(setting).await?;
+        let open: Vec<String> = rows.into_iter().filter(|row| !row.holds).map(|row| row.name).collect();
+        if open.is_empty() { Ok(sandbox) } else { Err(Unsound::Open(open)) }
+    }
+
+    /// The sandbox and what came of each trial, for `clawrk doctor --sandbox`; it may not be sound.
+    pub async fn examine(setting: SandboxSetting) -> Result<(Self, Vec<Row>), Unsound> {
+        let sandbox = Self::make(setting, true)?;
+        let rows = probe::rows(&sandbox).await.map_err(|error| match error {
+            SandboxError::NotStarted(said) => Unsound::Refused(said),
+            SandboxError::Io(error) => Unsound::Io(error),
+            other => Unsound::Refused(other.to_string()),
+        })?;
+        Ok((sandbox, rows))
+    }
+
+    fn make(setting: SandboxSetting, with_groups: bool) -> Result<Self, Unsound> {
+        if setting == SandboxSetting::Off {
+            return Err(Unsound::Off);
+        }
+        let bubblewrap = Bubblewrap::find()?;
+        let parent = Path::new(PARENT);
+        group::sweep(staging::PREFIX, |name| staging::alive(&parent.join(name)));
+        let home = Home::make(parent)?;
+        let groups = if with_groups { Groups::find(home.name()) } else { None };
+        let slots = match groups {
+            Some(_) => std::thread::available_parallelism().map_or(1, usize::from).clamp(2, limits::SLOTS),
+            None => limits::SLOTS_WITHOUT_GROUP,
+        };
+        Ok(Self(Arc::new(Inner {
+            bubblewrap,
+            groups,
+            slots: Slots::new(slots),
+            spawner: Arc::new(Spawner::start()?),
+            home: Arc::new(home),
+        })))
+    }
+
+    /// How many commands run at once.
+    pub fn slots(&self) -> usize {
+        self.0.slots.count()
+    }
+
+    /// For the log and the doctor.
+    pub fn describe(&self) -> String {
+        let memory = self.0.groups.as_ref().map_or("watchdog", Groups::describe);
+        format!("bubblewrap {}, memory by {memory}", self.0.bubblewrap.version())
+    }
+
+    /// Waits for a turn, and gives it with an empty place for files.
+    pub async fn stage(&self) -> Result<Staging, SandboxError> {
+        let slot = self.0.slots.take().await;
+        Ok(Staging::make(Arc::clone(&self.0.home), slot)?)
+    }
+
+    /// Runs a command on what is staged, in a fresh folder; dropped, it kills the command and all that it started.
+    /// `output` hears each line of both streams.
+    pub async fn run(
+        &self,
+        staging: &Staging,
+        errand: Errand<'_>,
+        output: impl FnMut(&str),
+    ) -> Result<Ended, SandboxError> {
+        run::run(&self.0, staging, errand, output).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(groups) = &self.groups {
+            groups.remove();
+        }
+    }
+}

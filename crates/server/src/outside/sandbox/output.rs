@@ -1,0 +1,176 @@
+//! What a command prints: cut into lines as it comes, counted, and without the job's variables.
+//!
+//! A line is told without its end; what is not UTF-8 is replaced, control characters stay. One of more than 8 KiB comes
+//! in pieces.
+
+use std::collections::BTreeMap;
+
+use super::limits;
+
+/// Where a command prints to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Shorter values of variables are found everywhere by chance, in bytes.
+const TELLING: usize = 6;
+
+/// Cuts what comes into lines, and stops at the limit.
+pub(super) struct Printed<F> {
+    tell: F,
+    out: Vec<u8>,
+    err: Vec<u8>,
+    left: usize,
+    hidden: Vec<String>,
+}
+
+/// The command printed more than it may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMuch;
+
+impl<F: FnMut(Stream, &str)> Printed<F> {
+    pub(super) fn new(tell: F, env: &BTreeMap<String, String>) -> Self {
+        let mut hidden: Vec<String> = env
+            .values()
+            .flat_map(|value| value.lines())
+            .filter(|part| part.len() >= TELLING)
+            .map(str::to_owned)
+            .collect();
+        // The longest first: one may hold another.
+        hidden.sort_by_key(|part| std::cmp::Reverse(part.len()));
+        Self { tell, out: Vec::new(), err: Vec::new(), left: limits::OUTPUT, hidden }
+    }
+
+    /// Takes what came, tells whole lines.
+    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), TooMuch> {
+        let taken = bytes.len().min(self.left);
+        self.left -= taken;
+        self.waiting(stream).extend_from_slice(&bytes[..taken]);
+        while let Some(length) = whole_line(self.waiting(stream)) {
+            let rest = self.waiting(stream).split_off(length);
+            let line = std::mem::replace(self.waiting(stream), rest);
+            self.tell(stream, &line);
+        }
+        if taken < bytes.len() { Err(TooMuch) } else { Ok(()) }
+    }
+
+    /// Tells the lines that have no end.
+    pub(super) fn finish(&mut self) {
+        for stream in [Stream::Out, Stream::Err] {
+            let line = std::mem::take(self.waiting(stream));
+            if !line.is_empty() {
+                self.tell(stream, &line);
+            }
+        }
+    }
+
+    fn waiting(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        }
+    }
+
+    fn tell(&mut self, stream: Stream, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let mut text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        for part in &self.hidden {
+            if text.contains(part) {
+                text = text.replace(part, "***");
+            }
+        }
+        (self.tell)(stream, &text);
+    }
+}
+
+/// How many bytes the first whole line has, its end among them.
+fn whole_line(bytes: &[u8]) -> Option<usize> {
+    match memchr::memchr(b'\n', &bytes[..bytes.len().min(limits::LINE)]) {
+        Some(end) => Some(end + 1),
+        None if bytes.len() >= limits::LINE => Some(limits::LINE - cut_character(&bytes[..limits::LINE])),
+        None => None,
+    }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn cut_character(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(&bytes[bytes.len() - 4..]) {
+        Ok(_) => 0,
+        // The four may begin in the middle of a character, too.
+        Err(_) => (1..4)
+            .find(|&back| {
+                let lead = bytes[bytes.len() - back];
+                let length = if lead >= 0xf0 {
+                    4
+                } else if lead >= 0xe0 {
+                    3
+                } else if lead >= 0xc0 {
+                    2
+                } else {
+                    1
+                };
+                length > back
+            })
+            .unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(chunks: &[(Stream, &[u8])], env: &[(&str, &str)]) -> (Vec<(Stream, String)>, bool) {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut lines = Vec::new();
+        let mut printed = Printed::new(|stream, line| lines.push((stream, line.to_owned())), &env);
+        let whole = chunks.iter().all(|(stream, bytes)| printed.take(*stream, bytes).is_ok());
+        printed.finish();
+        drop(printed);
+        (lines, whole)
+    }
+
+    fn texts(lines: &[(Stream, String)]) -> Vec<&str> {
+        lines.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_are_told_when_they_are_whole_each_with_its_stream() {
+        let chunks: [(Stream, &[u8]); 4] =
+            [(Stream::Out, b"one\ntw"), (Stream::Err, b"oh\r\n"), (Stream::Out, b"o\n\nlast"), (Stream::Err, b"\xffx")];
+        let (lines, whole) = told(&chunks, &[]);
+        assert!(whole);
+        assert_eq!(texts(&lines), ["one", "oh", "two", "", "last", "\u{fffd}x"]);
+        assert_eq!((lines[1].0, lines[2].0), (Stream::Err, Stream::Out));
+    }
+
+    #[test]
+    fn a_long_line_comes_in_pieces_and_no_character_is_cut() {
+        for lead in 0..4 {
+            let text = "x".repeat(lead) + &"a€😀".repeat(5_000);
+            let (lines, whole) = told(&[(Stream::Out, text.as_bytes())], &[]);
+            assert!(whole && lines.len() > 4 && lines.iter().all(|(_, text)| text.len() <= limits::LINE));
+            assert_eq!(texts(&lines).concat(), text);
+        }
+    }
+
+    #[test]
+    fn more_than_the_limit_is_not_told() {
+        let flood = vec![b'y'; limits::OUTPUT];
+        assert!(told(&[(Stream::Out, &flood)], &[]).1);
+        let (lines, whole) = told(&[(Stream::Out, &flood), (Stream::Err, b"y")], &[]);
+        assert!(!whole);
+        assert_eq!(texts(&lines).concat().len(), limits::OUTPUT);
+    }
+
+    #[test]
+    fn values_of_variables_are_hidden_unless_they_are_too_short_to_tell() {
+        let env =
+            [("KEY", "secret-canary"), ("LONGER", "secret-canary-2"), ("N", "1"), ("TWO", "first line\nsecond line")];
+        let (lines, _) = told(&[(Stream::Out, b"1 secret-canary secret-canary-2 second line\n")], &env);
+        assert_eq!(texts(&lines), ["1 *** *** ***"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Command checks: in this node's sandbox, once it has been proved sound, or not at all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clawrk_domain::{Check, CheckResult};
+use tokio::sync::OnceCell;
+
+use super::log::{Log, harmless};
+use crate::Error;
+use crate::error::causes;
+use crate::outside::sandbox::{Ended, Errand, Sandbox, SandboxError, SandboxSetting, Staging};
+
+/// Characters that a result quotes of what a command printed last.
+const QUOTED: usize = 200;
+
+/// The sandbox of a node: it is tried when somebody first asks for it, which a server does at its start.
+#[derive(Debug)]
+pub struct Commands {
+    setting: SandboxSetting,
+    tried: OnceCell<Result<Sandbox, String>>,
+}
+
+impl Commands {
+    /// Nothing is tried yet.
+    pub fn new(setting: SandboxSetting) -> Self {
+        Self { setting, tried: OnceCell::new() }
+    }
+
+    /// The sandbox, or why there is none; the first time it takes as long as it takes to try what it promises.
+    pub async fn sandbox(&self) -> Result<&Sandbox, &str> {
+        let tried = self.tried.get_or_init(async || {
+            let opened = Sandbox::open(self.setting).await;
+            match &opened {
+                Ok(sandbox) => tracing::info!(sandbox = sandbox.describe(), "command checks can be run"),
+                Err(unsound) => {
+                    tracing::warn!(why = %unsound, "command checks cannot be run: jobs with one are refused")
+                }
+            }
+            opened.map_err(|unsound| unsound.to_string())
+        });
+        tried.await.as_ref().map_err(String::as_str)
+    }
+
+    /// Refuses what has a command among its checks where none can be run.
+    pub(crate) async fn can_run(&self, checks: &[Check]) -> Result<(), Error> {
+        if !checks.iter().any(Check::needs_sandbox) {
+            return Ok(());
+        }
+        self.sandbox().await.map(|_| ()).map_err(Error::sandbox_unavailable)
+    }
+
+    /// Whether it is known to be sound.
+    pub(crate) fn are_sound(&self) -> bool {
+        self.tried.get().is_some_and(Result::is_ok)
+    }
+}
+
+/// A command of a check.
+pub(super) struct Run<'a> {
+    pub(super) run: &'a str,
+    pub(super) timeout_seconds: u32,
+    /// Those that it is given.
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+/// What comes of a command, as a check's result; what it prints goes to the log.
+pub(super) async fn run(
+    sandbox: &Sandbox,
+    staging: &Staging,
+    command: Run<'_>,
+    log: &Log,
+) -> Result<CheckResult, SandboxError> {
+    let Run { run, timeout_seconds, variables } = command;
+    log.say(&format!("$ {run}"));
+    let errand = Errand { run, timeout: Duration::from_secs(timeout_seconds.into()), env: variables };
+    let mut last = String::new();
+    let ended = sandbox.run(staging, errand, |line| {
+        log.say(&format!("  {line}"));
+        if !line.trim().is_empty() {
+            line.clone_into(&mut last);
+        }
+    });
+    let ended = ended.await.inspect_err(|error| {
+        tracing::error!(cause = causes(error), "a command check could not be run");
+    })?;
+    let what = match ended {
+        Ended::Exit(0) => "it ended with 0".to_owned(),
+        Ended::Exit(code) => format!("it ended with {code}"),
+        Ended::TimedOut => format!("it took longer than {timeout_seconds} s"),
+        Ended::TooMuchOutput => "it printed more than 1 MiB".to_owned(),
+        Ended::OutOfMemory => "it needed more memory, or made more files, than it may".to_owned(),
+    };
+    let pass = ended == Ended::Exit(0);
+    let last = harmless(&log.clean(last.trim()));
+    let mut quoted: String = last.chars().take(QUOTED).collect();
+    if quoted.len() < last.len() {
+        quoted.push('…');
+    }
+    let detail = if quoted.is_empty() || pass { what } else { format!("{what}, after \"{quoted}\"") };
+    Ok(CheckResult { kind: "command".to_owned(), pass, detail })
+}
