@@ -12,8 +12,9 @@ use clawrk_domain::limits;
 use clawrk_domain::{Cents, Scopes, User, UserId};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::exchange::Operator;
-use clawrk_server::open::{OpenError, claim, open_store, reseal};
-use clawrk_store::{Audit, Store};
+use clawrk_server::open::{OpenError, claim, open_store};
+use clawrk_server::rotation::rotate;
+use clawrk_store::{Audit, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -46,7 +47,7 @@ enum AdminCommand {
     /// Put a backup in place; the server has to be stopped
     #[command(after_help = backup::RESTORE_EXAMPLES)]
     Restore(backup::RestoreArgs),
-    /// Seal all that is sealed under the new secret_key; the old one is given as secret_key_previous
+    /// Change the secret_key, and seal all that is sealed under the new one; every server has to be stopped
     #[command(after_help = ROTATE_EXAMPLES)]
     RotateSecret {
         #[command(flatten)]
@@ -55,12 +56,15 @@ enum AdminCommand {
 }
 
 const ROTATE_EXAMPLES: &str = "Examples:
+  clawrk admin rotate-secret --data-dir /var/lib/clawrk
   CLAWRK_SECRET_KEY_FILE=new CLAWRK_SECRET_KEY_PREVIOUS_FILE=old clawrk admin rotate-secret
 
-First make a new secret (openssl rand -hex 32) and give it as secret_key, and the old one as secret_key_previous. On \
-SQLite the server has to be stopped meanwhile. On PostgreSQL start every server with both first: one that has the old \
-secret alone would go on sealing with it. It may be cut off and begun again at any moment. Then secret_key_previous can \
-go; keep the old secret as long as there are backups from before, since only it opens them.";
+The first is for a key that is a file in the data folder: a new one takes its place, and the old one is kept as \
+secret_key.replaced-MOMENT beside it. The second is for a key that is given as a setting, as with PostgreSQL: make a \
+new one (openssl rand -hex 32), stop every server, run this with both, and start every server with the new one alone.
+
+It may be cut off at any moment: run it again. Backups from before are opened by the old key alone: keep it as long \
+as you keep them, or delete both.";
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
@@ -123,29 +127,44 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books are not in order.")) }
 }
 
-/// Seals everything under the secret of today, in an exchange that no server has open, or that servers share.
+/// Changes the secret of an exchange that no server has open.
 async fn rotate_secret(settings: &SettingFlags) -> Result<Report, Failure> {
     let config = settings.config()?;
     if config.database_url.is_none() && !config.data_dir.join("clawrk.db").exists() {
         return Err(no_exchange(&config.data_dir));
     }
-    if config.previous_secrets.is_empty() || config.secret_key.is_none() {
+    let is_set = config.secret_key.is_some() || config.database_url.is_some();
+    if is_set && (config.previous_secrets.is_empty() || config.secret_key.is_none()) {
         let failure = Failure::usage("A new secret_key and the old one, as secret_key_previous, must be given");
         return Err(failure.hint("`clawrk admin rotate-secret --help` shows how"));
     }
+    let in_use = |message: String| {
+        Failure::failed("in_use", message).hint("stop it first: it would go on sealing with the old secret_key")
+    };
     let _claim = claim(&config).map_err(|error| match error {
-        OpenError::Claimed { path } => {
-            let failure = Failure::failed("in_use", format!("A server has {path} open"));
-            failure.hint("stop it first: it would go on sealing with the old secret")
-        }
+        OpenError::Claimed { path } => in_use(format!("A server has {path} open")),
         error => anyhow::Error::from(error).into(),
     })?;
-    let changed = reseal(&config).await.map_err(anyhow::Error::from)?;
+    let rotated = rotate(&config).await.map_err(|error| match error {
+        OpenError::Store(StoreError::KeptOut(why)) => Failure::failed("in_use", format!("Not now: {why}")),
+        error => anyhow::Error::from(error).into(),
+    })?;
+    let kept = rotated.kept.as_ref().map(|path| path.display().to_string());
+    if !rotated.unopened.is_empty() {
+        let list = rotated.unopened.join("\n  ");
+        let message = format!("All else is sealed under the new secret_key, but no key opens these:\n  {list}");
+        let failure = Failure::failed("unopened", message);
+        return Err(failure.hint(
+            "if there is a still older key, give it as secret_key_previous and run this again; otherwise they are lost",
+        ));
+    }
+    let old = kept.as_deref().unwrap_or("the old secret_key");
     let text = format!(
-        "{changed} sealed values are sealed under the new secret_key, and none under an older one.\n\
-         secret_key_previous can go. Keep the old secret for backups from before: only it opens them."
+        "{} sealed anew: everything is sealed under the new secret_key.\n\
+         Keep {old} as long as there are backups from before, which it alone opens.",
+        format::count(rotated.resealed, "value"),
     );
-    Ok(Report { document: json!({ "resealed": changed }), text, well: true })
+    Ok(Report { document: json!({ "resealed": rotated.resealed, "old_secret_key": kept }), text, well: true })
 }
 
 async fn user(command: &UserCommand, out: &Output) -> Result<Report, Failure> {

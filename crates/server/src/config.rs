@@ -58,7 +58,7 @@ pub const KEYS: [Key; 31] = [
     ),
     secret(
         "secret_key_previous",
-        "Opens what was sealed before secret_key changed; several with blanks between them, until `clawrk admin rotate-secret` is done",
+        "The secret_key of before, for `clawrk admin rotate-secret`; several are on a line each",
     ),
     key("hold_seconds", "30", "How long an agent may think about a job it holds"),
     key("max_attempts", "3", "Attempts before a job fails and the sender has the money back"),
@@ -361,11 +361,11 @@ impl Settings {
             return Err(invalid("secret_key", "at least 32 characters (openssl rand -hex 32 makes a good one)", MASK));
         }
         let previous_secrets: Vec<String> =
-            self.text("secret_key_previous").split_whitespace().map(str::to_owned).collect();
+            self.text("secret_key_previous").lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
         if previous_secrets.iter().any(|secret| secret.len() < SECRET_LENGTH) {
             return Err(invalid(
                 "secret_key_previous",
-                "secrets of at least 32 characters, with blanks between them",
+                "secrets of at least 32 characters, on a line each",
                 MASK,
             ));
         }

@@ -1,11 +1,12 @@
 //! From settings to a running exchange: the store, the secret, the app.
 
+pub(crate) mod secret;
+
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use clawrk_store::{Clock, Sealed, SealedPlace, Store, StoreError};
+use clawrk_store::{Clock, Store, StoreError};
 
 use crate::app::Outside;
 use crate::config::{Config, LlmSetting};
@@ -13,12 +14,9 @@ use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::llm::{Llm, LlmOpenError};
 use crate::outside::structurer::{Modelled, Offline, Structurer};
-use crate::vault::{Purpose, Unsealable, Vault};
+use crate::vault::Vault;
 use crate::verify::{Commands, Judge};
-use crate::{App, random, serve};
-
-/// Sealed pieces that are replaced in one transaction.
-const CHUNK: u32 = 200;
+use crate::{App, serve};
 
 /// Why the exchange cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +29,7 @@ pub enum OpenError {
     SecretMissing,
     /// The database was set up with another secret, and holds what only that one opens.
     #[error(
-        "this secret_key is not the one that the database was set up with: \
+        "this secret_key is not the one that the database was set up with or changed to: \
          give that one, or restore its file from a backup"
     )]
     OtherSecret,
@@ -47,9 +45,6 @@ pub enum OpenError {
         /// The data folder.
         path: String,
     },
-    /// Something in the database is sealed under a secret that is not given.
-    #[error(transparent)]
-    Unsealable(#[from] Unsealable),
     /// The embedding model.
     #[error(transparent)]
     Embedding(#[from] EmbedError),
@@ -99,65 +94,19 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     Ok(app)
 }
 
-/// The vault of the settings: under the secret of today, with those of before.
-fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError> {
+/// The vault of the settings or the data folder: under the secret of today, with those of before.
+pub(crate) fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError> {
+    let mut previous = config.previous_secrets.clone();
     let secret = match &config.secret_key {
         Some(secret) => secret.clone(),
-        None => secret_of(&config.data_dir, set_up)?,
-    };
-    Ok(Vault::after(&secret, &config.previous_secrets))
-}
-
-/// Seals everything that was sealed under a secret of before under the one of today, and counts what it did.
-///
-/// The seal comes first, so that from then on no server starts that lacks the new secret. Whatever moment this is cut
-/// off at, all that is sealed opens under one of the secrets, and to do it again goes on with what is left.
-pub async fn reseal(config: &Config) -> Result<u64, OpenError> {
-    reseal_on(&open_store(config).await?, &vault_of(config, true)?).await
-}
-
-/// Does it on a store that is open already, with a vault that knows all the secrets.
-pub async fn reseal_on(store: &Store, vault: &Vault) -> Result<u64, OpenError> {
-    let Some(seal) = store.kept_seal().await? else { return Ok(0) };
-    if !vault.sealed(&seal) {
-        return Err(OpenError::OtherSecret);
-    }
-    let mut changed = renew(store, vault, vec![Sealed { place: SealedPlace::Seal, bytes: seal }]).await?;
-    let mut after = None;
-    loop {
-        let chunk = store.sealed_env(after, CHUNK).await?;
-        let Some(Sealed { place: SealedPlace::Env(last), .. }) = chunk.last() else { break };
-        after = Some(*last);
-        changed += renew(store, vault, chunk).await?;
-    }
-    let mut after = None;
-    loop {
-        let chunk = store.sealed_answers(after, CHUNK).await?;
-        let Some(Sealed { place: SealedPlace::Answer(user, key), .. }) = chunk.last() else { break };
-        after = Some((*user, key.clone()));
-        changed += renew(store, vault, chunk).await?;
-    }
-    Ok(changed)
-}
-
-/// Seals those of these pieces anew that are sealed under a secret of before.
-async fn renew(store: &Store, vault: &Vault, chunk: Vec<Sealed>) -> Result<u64, OpenError> {
-    let mut list = Vec::new();
-    for piece in chunk {
-        let purpose = match piece.place {
-            SealedPlace::Seal => Purpose::Seal,
-            SealedPlace::Env(_) => Purpose::EnvVars,
-            SealedPlace::Answer(..) => Purpose::Receipt,
-        };
-        if let Some(bytes) = vault.renewed(purpose, &piece.bytes)? {
-            list.push((piece, bytes));
+        None => {
+            let secret = secret::today(&config.data_dir, set_up)?;
+            // A change of it was cut off.
+            previous.extend(secret::previous(&config.data_dir)?);
+            secret
         }
-    }
-    let changed = list.len() as u64;
-    if !list.is_empty() {
-        store.reseal(list).await?;
-    }
-    Ok(changed)
+    };
+    Ok(Vault::after(&secret, &previous))
 }
 
 fn judge(setting: &LlmSetting) -> Result<Judge, LlmOpenError> {
@@ -241,40 +190,10 @@ pub enum SecretFit {
 /// Compares the secret that is given or in the data folder with a database's seal; makes none.
 pub fn secret_fit(config: &Config, seal: Option<&[u8]>) -> Result<SecretFit, OpenError> {
     let Some(seal) = seal else { return Ok(SecretFit::Opens) };
-    let secret = match &config.secret_key {
-        Some(secret) => secret.clone(),
-        None if !config.data_dir.join("secret_key").exists() => return Ok(SecretFit::Missing),
-        None => secret_of(&config.data_dir, true)?,
-    };
-    Ok(if Vault::after(&secret, &config.previous_secrets).sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
-}
-
-/// The secret in the data folder; made there on the first start, for its owner's eyes only.
-fn secret_of(dir: &Path, set_up: bool) -> Result<String, OpenError> {
-    let path = dir.join("secret_key");
-    let fail = |source| OpenError::SecretFile { path: path.display().to_string(), source };
-    if !path.exists() {
-        if set_up {
-            return Err(OpenError::SecretLost { path: path.display().to_string() });
-        }
-        make_secret(dir, &path).map_err(fail)?;
+    if config.secret_key.is_none() && !secret::path(&config.data_dir).exists() {
+        return Ok(SecretFit::Missing);
     }
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    let secret = std::fs::read_to_string(&path).map_err(fail)?;
-    if secret.trim().is_empty() {
-        return Err(fail(std::io::Error::other("the file is empty: restore it from a backup")));
-    }
-    Ok(secret.trim().to_owned())
-}
-
-/// Puts a new secret in its place when all of it is on the disk: a power cut leaves a whole one or none.
-fn make_secret(dir: &Path, path: &Path) -> std::io::Result<()> {
-    let beside = dir.join("secret_key.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(hex::encode(random::bytes::<32>()).as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    File::open(dir)?.sync_all()
+    Ok(if vault_of(config, true)?.sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
 }
 
 #[cfg(test)]

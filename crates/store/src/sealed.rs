@@ -57,6 +57,11 @@ impl Store {
     pub async fn reseal(&self, list: Vec<(Sealed, Vec<u8>)>) -> Result<(), StoreError> {
         self.backend.write(Order::Reseal(list)).await.map(|_| ())
     }
+
+    /// Leaves nothing in the database's files of what was replaced: they are written anew. An error leaves all as it was.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.backend.sweep().await
+    }
 }
 
 /// Replaces pieces.

@@ -215,6 +215,9 @@ pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, finge
             fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
 pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
 
+/// Where sealed pieces are.
+pub(crate) const SEALED_TABLES: [&str; 3] = ["seal", "briefs", "receipts"];
+
 /// What is sealed of jobs and of kept answers, behind a place.
 pub(crate) const SEALED_ENV: &str =
     "SELECT job_id, sealed_env FROM briefs WHERE sealed_env IS NOT NULL AND job_id > $1 ORDER BY job_id LIMIT $2";
