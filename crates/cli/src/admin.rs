@@ -161,7 +161,8 @@ async fn rotate_secret(settings: &SettingFlags) -> Result<Report, Failure> {
     let old = kept.as_deref().unwrap_or("the old secret_key");
     let text = format!(
         "{} sealed anew: everything is sealed under the new secret_key.\n\
-         Keep {old} as long as there are backups from before, which it alone opens.",
+         Keep {old} as long as there are backups from before, which it alone opens, and a copy of the new one where \
+         you had a copy of the old.",
         format::count(rotated.resealed, "value"),
     );
     Ok(Report { document: json!({ "resealed": rotated.resealed, "old_secret_key": kept }), text, well: true })

@@ -360,14 +360,14 @@ impl Settings {
         if secret_key.as_ref().is_some_and(|secret| secret.len() < SECRET_LENGTH) {
             return Err(invalid("secret_key", "at least 32 characters (openssl rand -hex 32 makes a good one)", MASK));
         }
-        let previous_secrets: Vec<String> =
-            self.text("secret_key_previous").lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+        let previous_secrets: Vec<String> = self
+            .text("secret_key_previous")
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
         if previous_secrets.iter().any(|secret| secret.len() < SECRET_LENGTH) {
-            return Err(invalid(
-                "secret_key_previous",
-                "secrets of at least 32 characters, on a line each",
-                MASK,
-            ));
+            return Err(invalid("secret_key_previous", "secrets of at least 32 characters, on a line each", MASK));
         }
         let listen = self.text("listen");
         Ok(Config {

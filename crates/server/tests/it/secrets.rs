@@ -90,7 +90,7 @@ async fn a_secret_is_changed_whatever_moment_it_is_cut_off_at() {
         }
         polls += 1;
     }
-    assert!(left > 2, "it was cut off {left} times");
+    assert!(left > 0, "it was never cut off");
     assert_eq!(reseal(store, &both).await.unwrap(), Rotated::default(), "nothing is left to do");
     assert!(new.sealed(&store.kept_seal().await.unwrap().unwrap()));
     let (variables, answers) =
