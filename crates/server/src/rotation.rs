@@ -13,7 +13,7 @@ use crate::open::{self, OpenError, secret};
 use crate::vault::{Purpose, Vault};
 
 /// Sealed pieces that are replaced in one transaction.
-const CHUNK: u32 = 200;
+const CHUNK: u32 = 50;
 
 /// What a change of the secret did.
 #[derive(Debug, Default, PartialEq, Eq)]
