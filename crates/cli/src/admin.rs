@@ -12,8 +12,9 @@ use clawrk_domain::limits;
 use clawrk_domain::{Cents, Scopes, User, UserId};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::exchange::Operator;
-use clawrk_server::open::open_store;
-use clawrk_store::{Audit, Store};
+use clawrk_server::open::{OpenError, claim, open_store};
+use clawrk_server::rotation::rotate;
+use clawrk_store::{Audit, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -46,7 +47,24 @@ enum AdminCommand {
     /// Put a backup in place; the server has to be stopped
     #[command(after_help = backup::RESTORE_EXAMPLES)]
     Restore(backup::RestoreArgs),
+    /// Change the secret_key, and seal all that is sealed under the new one; every server has to be stopped
+    #[command(after_help = ROTATE_EXAMPLES)]
+    RotateSecret {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
 }
+
+const ROTATE_EXAMPLES: &str = "Examples:
+  clawrk admin rotate-secret --data-dir /var/lib/clawrk
+  CLAWRK_SECRET_KEY_FILE=new CLAWRK_SECRET_KEY_PREVIOUS_FILE=old clawrk admin rotate-secret
+
+The first is for a key that is a file in the data folder: a new one takes its place, and the old one is kept as \
+secret_key.replaced-MOMENT beside it. The second is for a key that is given as a setting, as with PostgreSQL: make a \
+new one (openssl rand -hex 32), stop every server, run this with both, and start every server with the new one alone.
+
+It may be cut off at any moment: run it again. Backups from before are opened by the old key alone: keep it as long \
+as you keep them, or delete both.";
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
@@ -94,6 +112,7 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     let report = match &args.command {
         AdminCommand::Backup(args) => return backup::back_up(args, out).await,
         AdminCommand::Restore(args) => return backup::restore(args, out).await,
+        AdminCommand::RotateSecret { settings } => rotate_secret(settings).await?,
         AdminCommand::User(command) => user(command, out).await?,
         AdminCommand::Audit { settings } => {
             let audit = open(settings, None).await?.audit().await;
@@ -106,6 +125,47 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
         out.text(&report.text);
     }
     if report.well { Ok(()) } else { Err(Failure::failed("books_broken", "The books are not in order.")) }
+}
+
+/// Changes the secret of an exchange that no server has open.
+async fn rotate_secret(settings: &SettingFlags) -> Result<Report, Failure> {
+    let config = settings.config()?;
+    if config.database_url.is_none() && !config.data_dir.join("clawrk.db").exists() {
+        return Err(no_exchange(&config.data_dir));
+    }
+    let is_set = config.secret_key.is_some() || config.database_url.is_some();
+    if is_set && (config.previous_secrets.is_empty() || config.secret_key.is_none()) {
+        let failure = Failure::usage("A new secret_key and the old one, as secret_key_previous, must be given");
+        return Err(failure.hint("`clawrk admin rotate-secret --help` shows how"));
+    }
+    let in_use = |message: String| {
+        Failure::failed("in_use", message).hint("stop it first: it would go on sealing with the old secret_key")
+    };
+    let _claim = claim(&config).map_err(|error| match error {
+        OpenError::Claimed { path } => in_use(format!("A server has {path} open")),
+        error => anyhow::Error::from(error).into(),
+    })?;
+    let rotated = rotate(&config).await.map_err(|error| match error {
+        OpenError::Store(StoreError::KeptOut(why)) => Failure::failed("in_use", format!("Not now: {why}")),
+        error => anyhow::Error::from(error).into(),
+    })?;
+    let kept = rotated.kept.as_ref().map(|path| path.display().to_string());
+    if !rotated.unopened.is_empty() {
+        let list = rotated.unopened.join("\n  ");
+        let message = format!("All else is sealed under the new secret_key, but no key opens these:\n  {list}");
+        let failure = Failure::failed("unopened", message);
+        return Err(failure.hint(
+            "if there is a still older key, give it as secret_key_previous and run this again; otherwise they are lost",
+        ));
+    }
+    let old = kept.as_deref().unwrap_or("the old secret_key");
+    let text = format!(
+        "{} sealed anew: everything is sealed under the new secret_key.\n\
+         Keep {old} as long as there are backups from before, which it alone opens, and a copy of the new one where \
+         you had a copy of the old.",
+        format::count(rotated.resealed, "value"),
+    );
+    Ok(Report { document: json!({ "resealed": rotated.resealed, "old_secret_key": kept }), text, well: true })
 }
 
 async fn user(command: &UserCommand, out: &Output) -> Result<Report, Failure> {

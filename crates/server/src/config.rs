@@ -47,7 +47,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 31] = [
+pub const KEYS: [Key; 32] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -55,6 +55,10 @@ pub const KEYS: [Key; 31] = [
     secret(
         "secret_key",
         "Encrypts variables and kept answers; made in data_dir on the first start, required with PostgreSQL",
+    ),
+    secret(
+        "secret_key_previous",
+        "The secret_key of before, for `clawrk admin rotate-secret`; several are on a line each",
     ),
     key("hold_seconds", "30", "How long an agent may think about a job it holds"),
     key("max_attempts", "3", "Attempts before a job fails and the sender has the money back"),
@@ -218,6 +222,8 @@ pub struct Config {
     pub database_url: Option<String>,
     /// The secret behind all sealing; none for one made in the data folder.
     pub secret_key: Option<String>,
+    /// Secrets of before, which open what was sealed under them.
+    pub previous_secrets: Vec<String>,
     /// The numbers of the rules.
     pub policy: Policy,
     /// How log lines look.
@@ -254,6 +260,7 @@ impl fmt::Debug for Config {
             .field("data_dir", &self.data_dir)
             .field("database_url", &masked(&self.database_url))
             .field("secret_key", &masked(&self.secret_key))
+            .field("previous_secrets", &self.previous_secrets.len())
             .field("policy", &self.policy)
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
@@ -363,6 +370,15 @@ impl Settings {
         if secret_key.as_ref().is_some_and(|secret| secret.len() < SECRET_LENGTH) {
             return Err(invalid("secret_key", "at least 32 characters (openssl rand -hex 32 makes a good one)", MASK));
         }
+        let previous_secrets: Vec<String> = self
+            .text("secret_key_previous")
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
+        if previous_secrets.iter().any(|secret| secret.len() < SECRET_LENGTH) {
+            return Err(invalid("secret_key_previous", "secrets of at least 32 characters, on a line each", MASK));
+        }
         let listen = self.text("listen");
         Ok(Config {
             listen: listen
@@ -371,6 +387,7 @@ impl Settings {
             data_dir: PathBuf::from(self.text("data_dir")),
             database_url,
             secret_key,
+            previous_secrets,
             policy: Policy {
                 hold_seconds: self.number("hold_seconds", 1, 86_400, "1 to 86400 seconds")?,
                 max_attempts: self.number("max_attempts", 1, 100, "1 to 100")? as u32,

@@ -29,6 +29,7 @@ pub mod random;
 mod rates;
 pub mod reply;
 mod request_id;
+pub mod rotation;
 pub mod router;
 pub mod serve;
 pub mod tasks;

@@ -1,8 +1,9 @@
 //! From settings to a running exchange: the store, the secret, the app.
 
+pub(crate) mod secret;
+
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clawrk_store::{Clock, Store, StoreError};
@@ -16,7 +17,7 @@ use crate::outside::llm::{Llm, LlmOpenError};
 use crate::outside::structurer::{Modelled, Offline, Structurer};
 use crate::vault::Vault;
 use crate::verify::{Commands, Judge};
-use crate::{App, random, serve};
+use crate::{App, serve};
 
 /// Why the exchange cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum OpenError {
     SecretMissing,
     /// The database was set up with another secret, and holds what only that one opens.
     #[error(
-        "this secret_key is not the one that the database was set up with: \
+        "this secret_key is not the one that the database was set up with or changed to: \
          give that one, or restore its file from a backup"
     )]
     OtherSecret,
@@ -78,11 +79,7 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     // Connections of its own: whoever waits for an estimate does not wait for a judge.
     let judge = config.llm.as_ref().map(judge).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
-    let secret = match &config.secret_key {
-        Some(secret) => secret.clone(),
-        None => secret_of(&config.data_dir, store.kept_seal().await?.is_some())?,
-    };
-    let vault = Vault::new(&secret);
+    let vault = vault_of(config, store.kept_seal().await?.is_some())?;
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
         return Err(OpenError::OtherSecret);
     }
@@ -103,6 +100,21 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)
+}
+
+/// The vault of the settings or the data folder: under the secret of today, with those of before.
+pub(crate) fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError> {
+    let mut previous = config.previous_secrets.clone();
+    let secret = match &config.secret_key {
+        Some(secret) => secret.clone(),
+        None => {
+            let secret = secret::today(&config.data_dir, set_up)?;
+            // A change of it was cut off.
+            previous.extend(secret::previous(&config.data_dir)?);
+            secret
+        }
+    };
+    Ok(Vault::after(&secret, &previous))
 }
 
 fn judge(setting: &LlmSetting) -> Result<Judge, LlmOpenError> {
@@ -186,40 +198,10 @@ pub enum SecretFit {
 /// Compares the secret that is given or in the data folder with a database's seal; makes none.
 pub fn secret_fit(config: &Config, seal: Option<&[u8]>) -> Result<SecretFit, OpenError> {
     let Some(seal) = seal else { return Ok(SecretFit::Opens) };
-    let secret = match &config.secret_key {
-        Some(secret) => secret.clone(),
-        None if !config.data_dir.join("secret_key").exists() => return Ok(SecretFit::Missing),
-        None => secret_of(&config.data_dir, true)?,
-    };
-    Ok(if Vault::new(&secret).sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
-}
-
-/// The secret in the data folder; made there on the first start, for its owner's eyes only.
-fn secret_of(dir: &Path, set_up: bool) -> Result<String, OpenError> {
-    let path = dir.join("secret_key");
-    let fail = |source| OpenError::SecretFile { path: path.display().to_string(), source };
-    if !path.exists() {
-        if set_up {
-            return Err(OpenError::SecretLost { path: path.display().to_string() });
-        }
-        make_secret(dir, &path).map_err(fail)?;
+    if config.secret_key.is_none() && !secret::path(&config.data_dir).exists() {
+        return Ok(SecretFit::Missing);
     }
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    let secret = std::fs::read_to_string(&path).map_err(fail)?;
-    if secret.trim().is_empty() {
-        return Err(fail(std::io::Error::other("the file is empty: restore it from a backup")));
-    }
-    Ok(secret.trim().to_owned())
-}
-
-/// Puts a new secret in its place when all of it is on the disk: a power cut leaves a whole one or none.
-fn make_secret(dir: &Path, path: &Path) -> std::io::Result<()> {
-    let beside = dir.join("secret_key.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(hex::encode(random::bytes::<32>()).as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    File::open(dir)?.sync_all()
+    Ok(if vault_of(config, true)?.sealed(seal) { SecretFit::Opens } else { SecretFit::Other })
 }
 
 #[cfg(test)]

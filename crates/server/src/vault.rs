@@ -4,6 +4,7 @@
 //! The purpose is authenticated with it: a sealed variable can't be passed off as a sealed answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -18,6 +19,8 @@ const NONCE: usize = 24;
 #[derive(Clone)]
 pub struct Vault {
     cipher: XChaCha20Poly1305,
+    /// What was sealed before the key changed is opened by these.
+    previous: Arc<[XChaCha20Poly1305]>,
 }
 
 /// What is sealed.
@@ -39,8 +42,12 @@ pub struct Unsealable;
 impl Vault {
     /// A vault under this secret, which should have 256 random bits in whatever form.
     pub fn new(secret: &str) -> Self {
-        let key = Sha256::digest([b"clawrk vault v1 ".as_slice(), secret.as_bytes()].concat());
-        Self { cipher: XChaCha20Poly1305::new(&key) }
+        Self { cipher: cipher(secret), previous: Arc::new([]) }
+    }
+
+    /// A vault that seals under the first secret, and opens what was sealed under any of them.
+    pub fn after(secret: &str, previous: &[String]) -> Self {
+        Self { cipher: cipher(secret), previous: previous.iter().map(|secret| cipher(secret)).collect() }
     }
 
     /// Seals bytes; twice the same bytes give different results.
@@ -58,8 +65,20 @@ impl Vault {
         if version != VERSION {
             return Err(Unsealable);
         }
-        let payload = Payload { msg: ciphertext, aad: purpose.label() };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
+        let open = |cipher: &XChaCha20Poly1305| {
+            let payload = Payload { msg: ciphertext, aad: purpose.label() };
+            cipher.decrypt(&XNonce::from(*nonce), payload).ok()
+        };
+        open(&self.cipher).or_else(|| self.previous.iter().find_map(open)).ok_or(Unsealable)
+    }
+
+    /// The same sealed under the key of today; none for what is so already.
+    pub fn renewed(&self, purpose: Purpose, sealed: &[u8]) -> Result<Option<Vec<u8>>, Unsealable> {
+        let today = Self { cipher: self.cipher.clone(), previous: Arc::new([]) };
+        if today.open(purpose, sealed).is_ok() {
+            return Ok(None);
+        }
+        Ok(Some(self.seal(purpose, &self.open(purpose, sealed)?)))
     }
 
     /// Something that only a vault under the same secret opens.
@@ -85,6 +104,10 @@ impl Vault {
     }
 }
 
+fn cipher(secret: &str) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(&Sha256::digest([b"clawrk vault v1 ".as_slice(), secret.as_bytes()].concat()))
+}
+
 impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
@@ -98,6 +121,21 @@ impl Purpose {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn opens_what_was_sealed_before_the_key_changed_and_seals_under_the_new_one() {
+        let (old, new) = (Vault::new("old"), Vault::new("new"));
+        let both = Vault::after("new", &["older".to_owned(), "old".to_owned()]);
+        let before = old.seal(Purpose::EnvVars, b"hush");
+        assert_eq!(both.open(Purpose::EnvVars, &before).unwrap(), b"hush");
+        assert!(new.open(Purpose::EnvVars, &before).is_err() && both.open(Purpose::Receipt, &before).is_err());
+        let renewed = both.renewed(Purpose::EnvVars, &before).unwrap().unwrap();
+        assert_eq!(new.open(Purpose::EnvVars, &renewed).unwrap(), b"hush");
+        assert!(old.open(Purpose::EnvVars, &renewed).is_err());
+        assert!(both.renewed(Purpose::EnvVars, &renewed).unwrap().is_none(), "once is enough");
+        assert!(new.renewed(Purpose::EnvVars, &before).is_err());
+        assert!(old.open(Purpose::EnvVars, &both.seal(Purpose::EnvVars, b"hush")).is_err());
+    }
 
     #[test]
     fn opens_what_it_sealed_and_nothing_else() {

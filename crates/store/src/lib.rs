@@ -12,6 +12,7 @@ mod hot;
 mod postgres;
 mod reads;
 mod row;
+mod sealed;
 mod sql;
 mod sqlite;
 mod stage;
@@ -32,6 +33,7 @@ pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
 pub use reads::{HandedIn, JobList, Place};
+pub use sealed::{Place as SealedPlace, Sealed};
 pub use sqlite::backup;
 pub use tally::{DirectoryPlace, Listed, Market, Uncounted};
 
@@ -60,6 +62,9 @@ trait Backend: Send + Sync {
 
     /// Writes, durably before it returns.
     async fn write(&self, order: Order) -> Result<Reply, StoreError>;
+
+    /// Leaves nothing in the database's files of sealed pieces that were replaced.
+    async fn sweep(&self) -> Result<(), StoreError>;
 
     /// Tells the observer of all that other nodes have committed by now, where there are any.
     async fn catch_up(&self) {}
@@ -120,6 +125,7 @@ enum Order {
     DropOldReceipts,
     DropUnusedUploads { older_than_seconds: i64, limit: u32 },
     Seal(Vec<u8>),
+    Reseal(Vec<(Sealed, Vec<u8>)>),
     Count(Vec<JobId>),
     ForgetCounts,
 }
@@ -199,6 +205,9 @@ pub enum StoreError {
     /// PostgreSQL cannot be reached.
     #[error("PostgreSQL cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The secret is being changed, was changed since the store was opened, or cannot be changed beside others.
+    #[error("{0}")]
+    KeptOut(String),
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migration(#[from] refinery::Error),
@@ -222,10 +231,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database is away or overloaded, or an id was made twice by chance, so that the same request may succeed in a moment.
+    /// Whether the database is away, overloaded or closed to this node, or an id was made twice by chance, so that the same request may succeed in a moment.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::KeptOut(_) => true,
             Self::Postgres(error) => postgres::is_unavailable(error),
             Self::Sqlite(error) => sqlite::is_unavailable(error),
             _ => false,
@@ -256,9 +265,18 @@ impl Store {
     ///
     /// The connection is not encrypted: put the database on a network that is yours, or a tunnel before it.
     pub async fn postgres(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        Self::on_postgres(url, policy, clock, false).await
+    }
+
+    /// The same for a change of the secret: only while no other store is on the database, and none gets in meanwhile.
+    pub async fn postgres_alone(url: &str, policy: Policy, clock: Clock) -> Result<Self, StoreError> {
+        Self::on_postgres(url, policy, clock, true).await
+    }
+
+    async fn on_postgres(url: &str, policy: Policy, clock: Clock, alone: bool) -> Result<Self, StoreError> {
         let hot = Arc::new(Hot::default());
-        let backend = Arc::new(postgres::Postgres::connect(url, policy, clock.clone(), Arc::clone(&hot)).await?);
-        Ok(Self { backend, clock, hot })
+        let backend = postgres::Postgres::connect(url, policy, clock.clone(), Arc::clone(&hot), alone).await?;
+        Ok(Self { backend: Arc::new(backend), clock, hot })
     }
 
     /// The clock that decisions are made by; on PostgreSQL the database's own is close to it.

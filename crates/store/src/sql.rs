@@ -240,6 +240,20 @@ pub(crate) const KEEP_RECEIPT: &str = "INSERT INTO receipts (user_id, key, finge
             fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
 pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <= $1";
 
+/// Where sealed pieces are.
+pub(crate) const SEALED_TABLES: [&str; 3] = ["seal", "briefs", "receipts"];
+
+/// What is sealed of jobs and of kept answers, behind a place.
+pub(crate) const SEALED_ENV: &str =
+    "SELECT job_id, sealed_env FROM briefs WHERE sealed_env IS NOT NULL AND job_id > $1 ORDER BY job_id LIMIT $2";
+pub(crate) const SEALED_ANSWERS: &str =
+    "SELECT user_id, key, answer FROM receipts WHERE (user_id, key) > ($1, $2) ORDER BY user_id, key LIMIT $3";
+/// What is there is replaced only while it is what was read: whoever wrote meanwhile knew better.
+pub(crate) const RESEAL_ENV: &str = "UPDATE briefs SET sealed_env = $1 WHERE job_id = $2 AND sealed_env = $3";
+pub(crate) const RESEAL_ANSWER: &str =
+    "UPDATE receipts SET answer = $1 WHERE user_id = $2 AND key = $3 AND answer = $4";
+pub(crate) const RESEAL: &str = "UPDATE seal SET sealed = $1 WHERE id = 1 AND sealed = $2";
+
 /// Counts to one more than the limit and no further.
 pub(crate) const SPEND: &str = "INSERT INTO budgets (user_id, day, what, spent) VALUES ($1, $2, $3, 1)
      ON CONFLICT (user_id, day, what) DO UPDATE SET

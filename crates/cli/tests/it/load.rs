@@ -310,6 +310,13 @@ impl Party<'_> {
         Some(job["id"].as_str().unwrap().to_owned())
     }
 
+    /// Posts a job with a variable for the agent; its id.
+    pub(crate) async fn post_with_token(&mut self, token: &str) -> Option<String> {
+        let body = json!({"prompt": "count to ten", "envVars": {"TOKEN": token}, "confirmed": true});
+        let job = self.ask("jobs/run".to_owned(), body).await?;
+        Some(job["id"].as_str().unwrap().to_owned())
+    }
+
     async fn review(&mut self, job: &str) {
         match self.dice.roll(12) {
             0 => {

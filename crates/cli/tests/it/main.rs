@@ -21,6 +21,7 @@ mod powercut;
 mod promises;
 mod proof;
 mod proxy;
+mod rotation;
 mod smoke;
 mod stop;
 #[path = "../../../server/src/outside/embed/tiny.rs"]

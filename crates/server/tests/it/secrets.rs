@@ -1,14 +1,19 @@
 //! What nobody may read: keys and variables at rest, and what is secret in whatever is said of a request or a setting.
 
+use std::future::Future as _;
+use std::task::Poll;
+
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE as URL_SAFE};
 use clawrk_server::config::{KEYS, Settings, Sources};
+use clawrk_server::open::OpenError;
+use clawrk_server::rotation::{Rotated, reseal};
 use clawrk_server::telemetry::LogFormat;
-use clawrk_server::vault::Vault;
+use clawrk_server::vault::{Purpose, Vault};
 use serde_json::json;
 
 use crate::log::captured;
-use crate::support::TestApp;
+use crate::support::{SECRET_KEY, TestApp};
 
 #[tokio::test]
 async fn keys_variables_and_kept_answers_are_nowhere_to_be_read_at_rest() {
@@ -42,6 +47,58 @@ async fn a_database_is_opened_under_its_own_secret_only() {
     assert!(one.sealed(&app.app.store.seal(one.fresh_seal()).await.unwrap()));
     assert!(one.sealed(&app.app.store.seal(one.fresh_seal()).await.unwrap()));
     assert!(!two.sealed(&app.app.store.seal(two.fresh_seal()).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_secret_is_changed_whatever_moment_it_is_cut_off_at() {
+    let app = TestApp::new().await;
+    let (old, new) = (Vault::new(SECRET_KEY), Vault::new("new"));
+    let both = Vault::after("new", &[SECRET_KEY.to_owned()]);
+    app.app.store.seal(old.fresh_seal()).await.unwrap();
+    let ada = app.user("ada", 10_000).await;
+    for n in 0..3 {
+        let body = json!({"prompt": "x", "envVars": {"TOKEN": "hush"}, "confirmed": true});
+        ada.post_once(&format!("k{n}"), "/api/jobs/run", body).await.expect(201);
+    }
+    // A store that was not told of a seal is not bound to it.
+    let other = app.node().await;
+    let store = &other.app.store;
+    assert!(matches!(reseal(store, &new).await, Err(OpenError::OtherSecret)), "without the old one nothing is done");
+    let (mut polls, mut left) = (0, 0);
+    loop {
+        let mut going = std::pin::pin!(reseal(store, &both));
+        let mut polled = 0;
+        let cut = std::future::poll_fn(|context| {
+            polled += 1;
+            match going.as_mut().poll(context) {
+                Poll::Pending if polled > polls => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(done) => Poll::Ready(Some(done.unwrap())),
+            }
+        });
+        let done = cut.await;
+        left += usize::from(done.is_none());
+        assert!(both.sealed(&store.kept_seal().await.unwrap().unwrap()));
+        for sealed in store.sealed_env(None, 10).await.unwrap() {
+            assert_eq!(both.open_env(Some(&sealed.bytes)).unwrap()["TOKEN"], "hush");
+        }
+        for sealed in store.sealed_answers(None, 10).await.unwrap() {
+            assert!(both.open(Purpose::Receipt, &sealed.bytes).is_ok());
+        }
+        if done.is_some() {
+            break;
+        }
+        polls += 1;
+    }
+    assert!(left > 0, "it was never cut off");
+    assert_eq!(reseal(store, &both).await.unwrap(), Rotated::default(), "nothing is left to do");
+    assert!(new.sealed(&store.kept_seal().await.unwrap().unwrap()));
+    let (variables, answers) =
+        (store.sealed_env(None, 10).await.unwrap(), store.sealed_answers(None, 10).await.unwrap());
+    assert_eq!((variables.len(), answers.len()), (3, 3));
+    assert!(variables.iter().all(|sealed| new.open_env(Some(&sealed.bytes)).is_ok()));
+    assert!(answers.iter().all(|sealed| new.open(Purpose::Receipt, &sealed.bytes).is_ok()));
+    assert!(variables.iter().all(|sealed| old.open_env(Some(&sealed.bytes)).is_err()));
 }
 
 /// Something that must not be told, as it is and in the forms that could hide it.

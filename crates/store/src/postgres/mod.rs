@@ -23,13 +23,14 @@
 mod broadcast;
 mod feed;
 mod prepare;
+mod presence;
 mod tx;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clawrk_domain::Policy;
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -37,9 +38,10 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, NoTls};
 
+use self::presence::Presence;
 use crate::hot::Hot;
 use crate::value::{Row, Value};
-use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, submit, tally, tasks};
+use crate::{Backend, Clock, Listener, Observer, Order, Reply, StoreError, sealed, sql, submit, tally, tasks};
 
 /// Connections that carry commands, at most.
 const WRITERS: usize = 16;
@@ -77,13 +79,28 @@ struct Node {
     heard: Notify,
     looks: feed::Looks,
     own: feed::Own,
+    /// The seal that this node started under.
+    seal: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl Postgres {
     /// Connects, checks the server, brings the schema up to date and starts listening.
-    pub(crate) async fn connect(url: &str, policy: Policy, clock: Clock, hot: Arc<Hot>) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(
+        url: &str,
+        policy: Policy,
+        clock: Clock,
+        hot: Arc<Hot>,
+        alone: bool,
+    ) -> Result<Self, StoreError> {
         let config = configure(url)?;
-        let (writers, readers) = (pool(&config, WRITERS)?, pool(&config, READERS)?);
+        let seal = Arc::new(OnceLock::new());
+        let beside = Presence::Beside(Arc::clone(&seal));
+        let (writers, readers) = if alone {
+            // What writes is what holds the lock.
+            (pool(&config, 1, Presence::Alone)?, pool(&config, READERS, Presence::Reading)?)
+        } else {
+            (pool(&config, WRITERS, beside.clone())?, pool(&config, READERS, beside)?)
+        };
         prepare::prepare(&writers).await?;
         let node = Arc::new(Node {
             config,
@@ -98,6 +115,7 @@ impl Postgres {
             heard: Notify::new(),
             looks: feed::Looks::default(),
             own: feed::Own::default(),
+            seal,
         });
         let start = feed::start(&node).await?;
         let background = vec![
@@ -143,6 +161,17 @@ impl Backend for Postgres {
     async fn write(&self, order: Order) -> Result<Reply, StoreError> {
         let node = Arc::clone(&self.node);
         spawn(async move { node.write(&order).await }).await.map_err(|_| StoreError::Gone)?
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let client = self.node.writers.get().await.map_err(unreachable)?;
+        // Whole tables are written anew, which may take its time.
+        client.batch_execute("SET statement_timeout = 0").await?;
+        for table in sql::SEALED_TABLES {
+            client.batch_execute(&format!("VACUUM (FULL) {table}")).await?;
+        }
+        client.batch_execute("SET statement_timeout = '30s'").await?;
+        Ok(())
     }
 
     async fn catch_up(&self) {
@@ -234,11 +263,18 @@ impl Node {
                 tasks::drop_unused_uploads(&mut tx, *older_than_seconds, *limit).await
             }
             Order::Seal(fresh) => tasks::seal(&mut tx, fresh).await,
+            Order::Reseal(list) => sealed::reseal(&mut tx, list).await,
             Order::Count(jobs) => tally::count(&mut tx, jobs).await,
             Order::ForgetCounts => tally::forget(&mut tx).await,
         };
         match reply {
-            Ok(reply) => tx.end().await.map(|()| reply),
+            Ok(reply) => {
+                tx.end().await?;
+                if let Reply::Seal(kept) = &reply {
+                    self.seal.get_or_init(|| kept.clone());
+                }
+                Ok(reply)
+            }
             Err(error) => {
                 tx.undo().await;
                 Err(error)
@@ -283,10 +319,14 @@ fn configure(url: &str) -> Result<tokio_postgres::Config, StoreError> {
     Ok(config)
 }
 
-fn pool(config: &tokio_postgres::Config, size: usize) -> Result<Pool, StoreError> {
+fn pool(config: &tokio_postgres::Config, size: usize, presence: Presence) -> Result<Pool, StoreError> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
-        Box::pin(async { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+    let set_up = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+        let presence = presence.clone();
+        Box::pin(async move {
+            client.batch_execute(SESSION).await.map_err(HookError::Backend)?;
+            presence.enter(client).await
+        })
     });
     Pool::builder(Manager::from_config(config.clone(), NoTls, recycling))
         .max_size(size)
@@ -299,8 +339,11 @@ fn pool(config: &tokio_postgres::Config, size: usize) -> Result<Pool, StoreError
         .map_err(|error| StoreError::Unreachable(Box::new(error)))
 }
 
-fn unreachable(error: deadpool_postgres::PoolError) -> StoreError {
-    StoreError::Unreachable(Box::new(error))
+fn unreachable(error: PoolError) -> StoreError {
+    match error {
+        PoolError::PostCreateHook(HookError::Message(why)) => StoreError::KeptOut(why.into_owned()),
+        error => StoreError::Unreachable(Box::new(error)),
+    }
 }
 
 /// Another command was faster, and the server said so: nothing of the transaction stands, and a second look decides.

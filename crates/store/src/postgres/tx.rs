@@ -289,7 +289,7 @@ mod tests {
     async fn rows_of_its_own() -> Option<deadpool_postgres::Pool> {
         #[expect(clippy::disallowed_methods, reason = "where these tests read the environment")]
         let url = std::env::var("CLAWRK_TEST_POSTGRES").ok()?;
-        let pool = pool(&configure(&url).unwrap(), 1).unwrap();
+        let pool = pool(&configure(&url).unwrap(), 1, crate::postgres::Presence::Reading).unwrap();
         let mine = "CREATE TEMPORARY TABLE mine (n BIGINT PRIMARY KEY, text TEXT);
                     INSERT INTO mine SELECT n FROM generate_series(1, 5) n";
         pool.get().await.unwrap().batch_execute(mine).await.unwrap();

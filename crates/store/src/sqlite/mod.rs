@@ -6,7 +6,7 @@ mod writer;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(crate) const SYNCHRONOUS: &str = "FULL";
 pub(crate) struct Sqlite {
     writer: writer::Writer,
     readers: reader::Readers,
+    path: PathBuf,
     observer: Arc<OnceLock<Observer>>,
 }
 
@@ -67,7 +68,8 @@ impl Sqlite {
         let observer = Arc::new(OnceLock::new());
         Ok(Self {
             writer: writer::Writer::start(connection, policy, clock, hot, Arc::clone(&observer)),
-            readers: reader::Readers::new(path),
+            readers: reader::Readers::new(path.clone()),
+            path,
             observer,
         })
     }
@@ -98,6 +100,11 @@ impl Backend for Sqlite {
         self.writer.write(order).await
     }
 
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.readers.read(move |_| sweep(&path)).await
+    }
+
     fn observe(&self, observer: Observer) {
         // A second observer is a mistake of the caller that only tests could make.
         assert!(self.observer.set(observer).is_ok(), "there is one observer");
@@ -126,6 +133,19 @@ fn configure(connection: &Connection, synchronous: &str) -> Result<(), StoreErro
             "SQLite runs with journal_mode={mode} and synchronous={sync} here, which could lose acknowledged payments \
              at a power cut: put the data folder on a local file system"
         )));
+    }
+    Ok(())
+}
+
+/// Writes the database anew without its free pages, and empties the log.
+fn sweep(path: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "synchronous", SYNCHRONOUS)?;
+    connection.execute_batch("VACUUM")?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+    if busy != 0 {
+        return Err(StoreError::KeptOut("another program reads the database: end that, and do this again".to_owned()));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::hot::Hot;
 use crate::tx::{Found, News, Step, Tx, broken};
 use crate::value::{Row, Value};
 use crate::writes::Statement;
-use crate::{Clock, Observer, Order, Reply, StoreError, sql, submit, tally, tasks};
+use crate::{Clock, Observer, Order, Reply, StoreError, sealed, sql, submit, tally, tasks};
 
 /// Orders in one transaction, at most: enough to share a sync among all who wait, few enough to answer soon.
 const BATCH: usize = 256;
@@ -184,6 +184,7 @@ fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Re
             tasks::drop_unused_uploads(session, *older_than_seconds, *limit).now_or_never()
         }
         Order::Seal(fresh) => tasks::seal(session, fresh).now_or_never(),
+        Order::Reseal(list) => sealed::reseal(session, list).now_or_never(),
         Order::Count(jobs) => tally::count(session, jobs).now_or_never(),
         Order::ForgetCounts => tally::forget(session).now_or_never(),
     };
