@@ -27,4 +27,5 @@ mod stop;
 #[path = "../../../server/src/outside/embed/tiny.rs"]
 mod tiny;
 mod transcripts;
+mod verification;
 mod watch;

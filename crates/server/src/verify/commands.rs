@@ -1,12 +1,14 @@
 //! Command checks: in this node's sandbox, once it has been proved sound, or not at all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clawrk_domain::{Check, CheckResult};
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::log::{Log, harmless};
 use crate::Error;
@@ -16,35 +18,69 @@ use crate::outside::sandbox::{Ended, Errand, Sandbox, SandboxError, SandboxSetti
 /// Characters that a result quotes of what a command printed last.
 const QUOTED: usize = 200;
 
-/// The sandbox of a node: it is tried when somebody first asks for it, which a server does at its start.
+/// What was found holds for so long, in either case; then it is tried again.
+const FOUND_SOUND_FOR: Duration = Duration::from_secs(24 * 3600);
+const FOUND_UNSOUND_FOR: Duration = Duration::from_secs(60);
+/// On a machine that is busy a try may fail that would not fail again: so many are made, and so long is waited between.
+const TRIES: u32 = 3;
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+
+/// The sandbox of a node: it is tried when somebody first asks for it, which a server does at its start, and each day.
 #[derive(Debug)]
 pub struct Commands {
     setting: SandboxSetting,
-    tried: OnceCell<Result<Sandbox, String>>,
+    tried: Mutex<Option<Tried>>,
+    are_sound: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Tried {
+    at: Instant,
+    found: Result<Sandbox, String>,
 }
 
 impl Commands {
     /// Nothing is tried yet.
     pub fn new(setting: SandboxSetting) -> Self {
-        Self { setting, tried: OnceCell::new() }
+        Self { setting, tried: Mutex::new(None), are_sound: AtomicBool::new(false) }
     }
 
     /// The sandbox, or why there is none; the first time it takes as long as it takes to try what it promises.
-    pub async fn sandbox(&self) -> Result<&Sandbox, &str> {
-        let tried = self.tried.get_or_init(async || {
+    pub async fn sandbox(&self) -> Result<Sandbox, String> {
+        let mut tried = self.tried.lock().await;
+        if let Some(Tried { at, found }) = &*tried {
+            let holds = if found.is_ok() { FOUND_SOUND_FOR } else { FOUND_UNSOUND_FOR };
+            if at.elapsed() < holds || self.setting == SandboxSetting::Off {
+                return found.clone();
+            }
+        }
+        let found = self.opened().await;
+        self.are_sound.store(found.is_ok(), Ordering::Relaxed);
+        *tried = Some(Tried { at: Instant::now(), found: found.clone() });
+        found
+    }
+
+    async fn opened(&self) -> Result<Sandbox, String> {
+        let mut tries = 1;
+        loop {
             // Programs are started and files written on the way: not on a thread that requests wait for.
             let (setting, runtime) = (self.setting, Handle::current());
             let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(setting))).await;
-            let opened = opened.unwrap_or_else(|broken| Err(Unsound::Refused(broken.to_string())));
-            match &opened {
-                Ok(sandbox) => tracing::info!(sandbox = sandbox.describe(), "command checks can be run"),
+            match opened.unwrap_or_else(|broken| Err(Unsound::Refused(broken.to_string()))) {
+                Ok(sandbox) => {
+                    tracing::info!(sandbox = sandbox.describe(), "command checks can be run");
+                    return Ok(sandbox);
+                }
+                Err(Unsound::Refused(_) | Unsound::Open(_) | Unsound::Io(_)) if tries < TRIES => {
+                    tries += 1;
+                    sleep(BETWEEN_TRIES).await;
+                }
                 Err(unsound) => {
-                    tracing::warn!(why = %unsound, "command checks cannot be run: jobs with one are refused")
+                    tracing::warn!(why = %unsound, "command checks cannot be run: jobs with one are refused");
+                    return Err(unsound.to_string());
                 }
             }
-            opened.map_err(|unsound| unsound.to_string())
-        });
-        tried.await.as_ref().map_err(String::as_str)
+        }
     }
 
     /// Refuses what has a command among its checks where none can be run.
@@ -52,12 +88,12 @@ impl Commands {
         if !checks.iter().any(Check::needs_sandbox) {
             return Ok(());
         }
-        self.sandbox().await.map(|_| ()).map_err(Error::sandbox_unavailable)
+        self.sandbox().await.map(|_| ()).map_err(|why| Error::sandbox_unavailable(&why))
     }
 
     /// Whether it is known to be sound.
     pub(crate) fn are_sound(&self) -> bool {
-        self.tried.get().is_some_and(Result::is_ok)
+        self.are_sound.load(Ordering::Relaxed)
     }
 }
 

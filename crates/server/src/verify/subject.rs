@@ -41,7 +41,7 @@ pub(crate) struct Subject<'a> {
 
 /// A turn in the sandbox, with the submission where commands can see it.
 struct Staged<'a> {
-    sandbox: &'a Sandbox,
+    sandbox: Sandbox,
     staging: Staging,
     /// What is verified outside of any job has fewer turns.
     _visitor: Option<SemaphorePermit<'a>>,

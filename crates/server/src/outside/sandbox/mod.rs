@@ -195,7 +195,7 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             bubblewrap,
             groups,
-            slots: Slots::new(slots),
+            slots: Slots::new(slots, parent)?,
             spawner: Arc::new(Spawner::start()?),
             home: Arc::new(home),
         })))

@@ -1,14 +1,27 @@
 //! Who a command runs as, and how many run at once.
 //!
-//! Never as root: a server that is root gives each command a user of its own, which nothing else on the machine is. A
-//! server that is an ordinary user can only give its own, and the namespaces keep the commands apart.
+//! Never as root: a server that is root gives each command a user of its own, which nothing else on the machine is, the
+//! commands of another server among it: the kernel counts processes by their user, and a command that starts many would
+//! keep those of the other server from starting. A server that is an ordinary user can only give its own, and the
+//! namespaces keep the commands apart.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The users of a server that is root begin here; the first is one more.
+use super::limits;
+
+/// The users of servers that are root begin here; the first is one more.
 const FIRST_UID: u32 = 60_000;
+/// The last one that is surely nobody's.
+const LAST_UID: u32 = 65_533;
+/// What the locks of blocks of users begin with.
+const PREFIX: &str = "clawrk-sandbox-users.";
 
 /// The turns there are.
 #[derive(Debug, Clone)]
@@ -16,18 +29,44 @@ pub(super) struct Slots {
     turns: Arc<Semaphore>,
     free: Arc<Mutex<Vec<u32>>>,
     count: usize,
-    root: bool,
+    users: Option<Arc<Users>>,
+}
+
+/// A block of users that is this server's as long as it lives.
+#[derive(Debug)]
+struct Users {
+    first: u32,
+    _lock: File,
+}
+
+impl Users {
+    /// The first block that no other server has; `parent` is the same for all servers of a machine.
+    fn claim(parent: &Path) -> io::Result<Self> {
+        let block = limits::SLOTS as u32;
+        for first in (FIRST_UID + 1..=LAST_UID - block).step_by(limits::SLOTS) {
+            let path = parent.join(format!("{PREFIX}{first}"));
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
+            let lock = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path);
+            // What somebody else has put there is left alone.
+            let Ok(lock) = lock else { continue };
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Ok(Self { first, _lock: lock });
+            }
+        }
+        Err(io::Error::other("other servers have all users that commands may run as"))
+    }
 }
 
 impl Slots {
-    pub(super) fn new(count: usize) -> Self {
-        let numbers = (1..).take(count).collect();
-        Self {
+    /// So many turns, at most eight; `parent` is the same for all servers of a machine.
+    pub(super) fn new(count: usize, parent: &Path) -> io::Result<Self> {
+        let root = rustix::process::geteuid().is_root();
+        Ok(Self {
             turns: Arc::new(Semaphore::new(count)),
-            free: Arc::new(Mutex::new(numbers)),
+            free: Arc::new(Mutex::new((0..).take(count).collect())),
             count,
-            root: rustix::process::geteuid().is_root(),
-        }
+            users: if root { Some(Arc::new(Users::claim(parent)?)) } else { None },
+        })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -39,7 +78,7 @@ impl Slots {
         let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
         let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let number = number.expect("there are as many numbers as turns");
-        Slot { number, uid: self.root.then_some(FIRST_UID + number), slots: self.clone(), _turn: turn }
+        Slot { number, uid: self.users.as_ref().map(|users| users.first + number), slots: self.clone(), _turn: turn }
     }
 }
 
@@ -68,5 +107,23 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // Fields are dropped after this: the number is back before its turn is.
         self.slots.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_servers_have_no_user_in_common_and_what_one_leaves_is_had_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let one = Users::claim(parent.path()).unwrap();
+        let other = Users::claim(parent.path()).unwrap();
+        assert_eq!((one.first, other.first), (60_001, 60_009));
+        drop(one);
+        assert_eq!(Users::claim(parent.path()).unwrap().first, 60_001);
+        std::os::unix::fs::symlink("/nowhere", parent.path().join("clawrk-sandbox-users.60017")).unwrap();
+        let _again = Users::claim(parent.path()).unwrap();
+        assert_eq!(Users::claim(parent.path()).unwrap().first, 60_025, "what is a link is left alone");
     }
 }
