@@ -40,7 +40,7 @@ fn case(output: &str) -> Case {
 }
 
 /// The document that was asked about, which must stand once between two markers and nowhere else.
-fn document(asked: &Asked) -> Value {
+pub fn document(asked: &Asked) -> Value {
     let (opener, rest) = asked.user.split_once("DATA BEGINS ").unwrap();
     let (marker, rest) = rest.split_once('\n').unwrap();
     assert!(marker.len() == 32 && marker.bytes().all(|byte| byte.is_ascii_hexdigit()), "{marker}");
@@ -52,7 +52,7 @@ fn document(asked: &Asked) -> Value {
 }
 
 /// An answer to a question, in which each criterion passes with this quote, or fails where there is none.
-fn verdict(asked: &Asked, quote: impl Fn(&str) -> Option<&'static str>) -> Value {
+pub fn verdict(asked: &Asked, quote: impl Fn(&str) -> Option<&'static str>) -> Value {
     let document = document(asked);
     let entries = document["criteria"].as_array().unwrap().iter().map(|criterion| {
         let quote = quote(criterion["criterion"].as_str().unwrap());

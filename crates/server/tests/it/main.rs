@@ -16,6 +16,7 @@ mod fields;
 mod idempotency;
 mod jobs;
 mod judge;
+mod judging;
 mod keys;
 mod live;
 mod llm;

@@ -131,8 +131,13 @@ impl TestApp {
         app
     }
 
+    /// The same, with whatever it uses beyond itself.
+    pub async fn using(outside: Outside, limits: Limits) -> Self {
+        Self::with(outside, LOOPBACK, limits).await
+    }
+
     async fn with(outside: Outside, peer: &str, limits: Limits) -> Self {
-        let policy = policy();
+        let policy = Policy { has_judge: outside.judge.is_some(), ..policy() };
         let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
         let (store, data) = store(policy, clock.clone()).await;
         Self::over(store, outside, peer, clock, Arc::new((data, tempfile::tempdir().unwrap())), limits).await
@@ -148,7 +153,8 @@ impl TestApp {
     ) -> Self {
         let files = Files::folder(data.1.path(), UPLOAD_BYTES).unwrap();
         let outside = Outside { files, ..outside };
-        let app = App::new(store, Vault::new(SECRET_KEY), policy(), outside, limits);
+        let policy = Policy { has_judge: outside.judge.is_some(), ..policy() };
+        let app = App::new(store, Vault::new(SECRET_KEY), policy, outside, limits);
         serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
