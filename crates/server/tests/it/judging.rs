@@ -79,7 +79,7 @@ async fn a_judge_decides_and_the_verdict_says_why() {
 #[tokio::test]
 async fn a_hostile_judge_moves_no_money_and_costs_no_attempt() {
     let (app, fake) = judged().await;
-    let (ada, bob) = (app.user("ada", 100_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let passing = json!({"verdict": "pass", "pay_cents": 5_000, "account": "bob"});
     for reply in [
         Reply::Json(passing.clone()),
@@ -251,7 +251,7 @@ async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
     fake.thinks(|asked| Reply::Slowly(Duration::from_secs(2), verdict(asked, |_| Some(WORK))));
     let outside = Outside { judge: Some(Judge::new(fake.llm(), None)), ..Outside::default() };
     let app = TestApp::using(outside, unhurried()).await;
-    let ada = app.user("ada", 10_000_00).await;
+    let ada = app.user("ada", 1_000_000).await;
     let workers = join_all((0..20).map(|n| app.user(["bob", "eve"][n % 2], 0))).await;
     let (before, quiet) = (resident(), reading(&ada).await);
     background(verifying::run(app.app.clone()));
