@@ -73,9 +73,17 @@ pub(crate) async fn download(args: DownloadArgs, client: &Client, out: &Output) 
         _ => fail(error),
     })?;
     let mut size = 0;
-    while let Some(bytes) = incoming.next().await? {
-        file.write_all(&bytes).map_err(fail)?;
-        size += bytes.len();
+    let whole = async {
+        while let Some(bytes) = incoming.next().await? {
+            file.write_all(&bytes).map_err(fail)?;
+            size += bytes.len();
+        }
+        Ok(())
+    };
+    if let Err(failure) = whole.await {
+        // A part of a file would be taken for the whole.
+        drop(std::fs::remove_file(&path));
+        return Err(failure);
     }
     if out.is_json() {
         out.document(&json!({ "id": args.id, "path": path.display().to_string(), "size": size }));

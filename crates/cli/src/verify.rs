@@ -1,6 +1,8 @@
 //! Verification seen from outside: `verify` holds something against checks and criteria, `logs` tells what a job's
 //! verification does.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,6 +12,7 @@ use crate::checks::{FORMS, parse_check};
 use crate::client::{Client, parse_id};
 use crate::events::{Event, Reader};
 use crate::failure::Failure;
+use crate::files::upload_all;
 use crate::follow::Patience;
 use crate::format;
 use crate::job::{Verification, read};
@@ -22,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["text", "file"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["text", "file", "attach"]).multiple(true))]
 pub(crate) struct VerifyArgs {
     /// The text to verify
     #[arg(short, long, conflicts_with = "file")]
@@ -30,6 +33,9 @@ pub(crate) struct VerifyArgs {
     /// Read the text from a file; `-` is stdin
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
+    /// A file to verify; repeat it for more
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<PathBuf>,
     /// What a model judges it by; repeat it for more
     #[arg(long = "criteria", alias = "criterion", value_name = "TEXT")]
     criteria: Vec<String>,
@@ -55,8 +61,10 @@ pub(crate) async fn verify(args: VerifyArgs, client: &Client, out: &Output) -> R
         return Err(Failure::usage("There is nothing to verify by").hint("add --check CHECK or --criteria TEXT"));
     }
     let output_text = text::either(args.text, args.file.as_deref())?;
+    let files = upload_all(client, &args.attach).await?;
     let given = [
         ("output_text", output_text.map(Value::from)),
+        ("attachments", Some(Value::from(files))),
         ("criteria", Some(json!(args.criteria))),
         ("checks", Some(json!(args.checks))),
         ("envVars", Some(json!(variables(args.variables)?))),

@@ -22,6 +22,9 @@ use crate::rates::Counted;
 use crate::request_id::{self, Id};
 use crate::{App, Error, auth, telemetry};
 
+/// Where files come in, which may take longer than other requests.
+const UPLOADS: &str = "/api/uploads";
+
 /// Wraps a route.
 pub(crate) fn envelope(
     app: App,
@@ -45,7 +48,7 @@ pub(crate) fn envelope(
             let key = if about.counts_visits() { auth::bearer(request.headers()).map(str::to_owned) } else { None };
             let answer = route.call(request);
             async move {
-                let limit = app.limits.request;
+                let limit = if about.name == UPLOADS { app.limits.upload } else { app.limits.request };
                 let begun = Instant::now();
                 let (id, handled) = request_id::with(async {
                     if about.counts_visits()

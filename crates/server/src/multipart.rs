@@ -45,7 +45,7 @@ impl Form {
         let boundary = boundary.ok_or_else(|| {
             Error::malformed("The request must be multipart/form-data with a boundary, and have one file")
         })?;
-        let end = Instant::now() + limits.request / 10 * 9;
+        let end = Instant::now() + limits.upload / 10 * 9;
         let delimiter = format!("\r\n--{boundary}").into_bytes();
         // The first delimiter has no line before it.
         Ok(Self { body, limits, end, delimiter, buffer: b"\r\n".to_vec(), file_is_over: false })

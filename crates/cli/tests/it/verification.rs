@@ -81,6 +81,7 @@ fn without_sandbox(exchange: &Exchange) -> bool {
 #[tokio::test]
 async fn a_node_killed_in_the_middle_of_a_verification_is_followed_by_another() {
     let Some(exchange) = Exchange::postgres().await else { return };
+    let exchange = exchange.with("CLAWRK_SANDBOX", "auto");
     if without_sandbox(&exchange) {
         return;
     }
@@ -102,6 +103,7 @@ async fn a_node_killed_in_the_middle_of_a_verification_is_followed_by_another() 
 #[tokio::test]
 async fn a_node_that_stops_gives_its_verifications_away_at_once() {
     let Some(exchange) = Exchange::postgres().await else { return };
+    let exchange = exchange.with("CLAWRK_SANDBOX", "auto");
     if without_sandbox(&exchange) {
         return;
     }
@@ -121,7 +123,7 @@ async fn a_node_that_stops_gives_its_verifications_away_at_once() {
 
 #[test]
 fn a_server_killed_in_the_middle_of_a_verification_finishes_it_when_it_is_back() {
-    let exchange = Exchange::sqlite();
+    let exchange = Exchange::sqlite().with("CLAWRK_SANDBOX", "auto");
     if without_sandbox(&exchange) {
         return;
     }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::{Done, ErrorBody, id};
 use crate::auth::Caller;
+use crate::error::causes;
 use crate::input::{self, DRAIN_BYTES, Named};
 use crate::multipart::{AROUND_BYTES, Form, Head};
 use crate::outside::files::{FilesError, Incoming, Kept};
@@ -83,13 +84,13 @@ pub async fn create(State(app): State<App>, caller: Caller, request: Request) ->
     let kept = match take_in(&mut form, &mut incoming, most).await {
         Ok(true) => form.finish().await,
         Ok(false) => {
-            incoming.abort().await?;
+            give_up(incoming).await;
             return too_large(form, most).await;
         }
         Err(error) => Err(error),
     };
     if let Err(error) = kept {
-        incoming.abort().await?;
+        give_up(incoming).await;
         return Err(error);
     }
     let Kept { size_bytes, sha256 } = incoming.finish().await?;
@@ -110,6 +111,13 @@ pub async fn create(State(app): State<App>, caller: Caller, request: Request) ->
         app.files.delete(id).await?;
     }
     reply
+}
+
+/// What is left of a file that does not come is swept up later, if it cannot be deleted now: the refusal says more.
+async fn give_up(incoming: Incoming) {
+    if let Err(error) = incoming.abort().await {
+        tracing::warn!(cause = causes(&error), "what came of a file could not be deleted");
+    }
 }
 
 /// Takes the file in; false when it is larger than it may be.

@@ -50,6 +50,8 @@ pub struct Limits {
     pub body_pause: Duration,
     /// From a request's head to the head of its answer; nine tenths of it are for the body to come.
     pub request: Duration,
+    /// For an upload, which may be large and come over a slow line; silence ends it as it does any body.
+    pub upload: Duration,
     /// From an answer to the next request on the same connection.
     pub idle: Duration,
     /// For how long a client may take nothing of what is written to it.
@@ -81,6 +83,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             body_pause: Duration::from_secs(15),
             request: Duration::from_secs(60),
+            upload: Duration::from_secs(15 * 60),
             idle: Duration::from_secs(60),
             unread: Duration::from_secs(60),
             connections: None,

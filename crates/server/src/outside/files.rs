@@ -63,7 +63,7 @@ pub enum FilesError {
         source: std::io::Error,
     },
     /// The bytes are not those that were uploaded.
-    #[error("file {0} has another length than it was uploaded with")]
+    #[error("file {0} is not what was uploaded")]
     Damaged(UploadId),
 }
 
@@ -125,6 +125,16 @@ impl Files {
             return Err(FilesError::Damaged(file.id));
         }
         Ok(found.into_stream().map(|piece| piece.map_err(FilesError::from)).boxed())
+    }
+
+    /// Whether the bytes are there and are those that were uploaded.
+    pub async fn verify(&self, file: &Upload) -> Result<(), FilesError> {
+        let (mut pieces, mut hasher) = (self.read(file).await?, Sha256::new());
+        while let Some(piece) = pieces.next().await {
+            hasher.update(&piece?);
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        if digest == file.sha256 { Ok(()) } else { Err(FilesError::Damaged(file.id)) }
     }
 
     /// Deletes bytes; that there are none is no error.

@@ -52,6 +52,9 @@ impl Subject<'_> {
     pub(crate) async fn checked(&self, app: &App, log: &Log) -> Found {
         log.status(&format!("Running {}", count(self.checks.len(), "check", "checks")));
         let commands = self.checks.iter().any(Check::needs_sandbox);
+        if let Err(problem) = self.files_are_whole(app).await {
+            return Found::Trouble { problem, pause_seconds: None };
+        }
         let staged = if commands { self.staged(app, log).await.map(Some) } else { Ok(None) };
         let staged = match staged {
             Ok(staged) => staged,
@@ -137,8 +140,17 @@ impl Subject<'_> {
         }
     }
 
+    /// What is decided about a file is decided about what was uploaded, or not at all.
+    async fn files_are_whole(&self, app: &App) -> Result<(), String> {
+        for file in self.submission.output_files.iter().chain(self.attachments) {
+            app.files.verify(file).await.map_err(|error| trouble("reading a file", &error))?;
+        }
+        Ok(())
+    }
+
     /// What a judge is shown: no variable's value is in it, wherever it was repeated.
     async fn case(&self, app: &App, log: &Log) -> Result<Case, String> {
+        self.files_are_whole(app).await?;
         let mut files = Vec::with_capacity(self.submission.output_files.len());
         for file in &self.submission.output_files {
             files.push(CaseFile {

@@ -258,6 +258,11 @@ impl TestApp {
         std::fs::write(self.data.1.path().join(name), "left behind").unwrap();
     }
 
+    /// Where uploaded files are kept.
+    pub fn upload_folder(&self) -> &std::path::Path {
+        self.data.1.path()
+    }
+
     /// Every byte that the exchange keeps: its files, or its tables as text.
     pub async fn kept(&self) -> Vec<u8> {
         match &self.data.0 {

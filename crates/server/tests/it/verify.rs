@@ -6,6 +6,7 @@ use clawrk_store::{Due, Outcome, Request};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, User};
+use crate::uploads::uploaded;
 
 /// A stream as text, to its end.
 async fn whole(user: &User, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> String {
@@ -187,4 +188,88 @@ async fn what_cannot_be_verified_is_refused_with_what_to_do() {
     let body = Some(judged.to_string().into_bytes());
     ada.send("POST", "/api/verify", body, &[("accept", "text/event-stream")]).await.refused(503, "llm_not_configured");
     app.anonymous().post("/api/verify", judged).await.refused(401, "unauthenticated");
+}
+
+/// A job with these checks, for which a file of that name was handed in; its id.
+async fn with_a_file(ada: &User, bob: &User, checks: Value, name: &str) -> String {
+    let given = uploaded(ada, "given.txt").await;
+    let body = json!({"prompt": "Write a report", "title": "Write a report", "price_cents": 500, "criteria": [],
+        "time_limit_seconds": 600, "attachments": [given], "checks": checks, "confirmed": true});
+    let job = ada.post("/api/jobs/run", body).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let file = uploaded(bob, name).await;
+    bob.act(&job, "claim").await.expect(200);
+    bob.act(&job, "accept").await.expect(200);
+    bob.post(&format!("/api/jobs/{job}/submit"), json!({"output_attachments": [file]})).await.expect(200);
+    job
+}
+
+#[tokio::test]
+async fn files_are_held_against_checks_and_a_text_that_is_not_there_passes_none() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 50_00).await, app.user("bob", 0).await);
+    for (checks, name, status) in [
+        (json!([{"type": "file", "name": "report.txt"}]), "report.txt", "verified"),
+        (json!([{"type": "file", "name": "report.txt"}]), "other.txt", "queued"),
+        (json!([{"type": "file", "name": "report.txt", "max_bytes": 3}]), "report.txt", "queued"),
+        (json!([{"type": "file", "name": "report.txt", "sha256": "00".repeat(32)}]), "report.txt", "queued"),
+        (json!([{"type": "contains", "text": "report"}]), "report.txt", "queued"),
+        (json!([{"type": "min_words", "count": 1}]), "report.txt", "queued"),
+    ] {
+        let job = with_a_file(&ada, &bob, checks.clone(), name).await;
+        assert_eq!(app.verify().await, 1);
+        assert_eq!(ada.get(&format!("/api/jobs/{job}")).await.expect(200)["status"], status, "{checks} {name}");
+    }
+    app.audit().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_changed_is_trouble_and_no_verdict() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 50_00).await, app.user("bob", 0).await);
+    let files = |name: &str| {
+        let all = std::fs::read_dir(app.upload_folder()).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes == name.as_bytes())).collect::<Vec<_>>()
+    };
+    let check = json!([{"type": "file", "name": "report.txt"}]);
+    for change in ["gone", "REPORT.TXT"] {
+        let job = with_a_file(&ada, &bob, check.clone(), "report.txt").await;
+        let file = files("report.txt").pop().unwrap();
+        if change == "gone" { std::fs::remove_file(&file) } else { std::fs::write(&file, change) }.unwrap();
+        app.verify().await;
+        let shown = ada.get(&format!("/api/jobs/{job}")).await.expect(200);
+        assert_eq!(
+            (&shown["status"], &shown["verification"]["verdict"]),
+            (&json!("submitted"), &json!("pending")),
+            "{shown}"
+        );
+        std::fs::write(&file, "report.txt").unwrap();
+        app.clock.advance(1);
+        app.verify().await;
+        assert_eq!(ada.get(&format!("/api/jobs/{job}")).await.expect(200)["status"], "verified");
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_command_sees_the_files_and_cannot_change_them() {
+    let app = TestApp::new().await;
+    if let Err(why) = app.app.commands.sandbox().await {
+        #[expect(clippy::disallowed_methods, reason = "a switch of this test")]
+        let must = std::env::var_os("REQUIRE_SANDBOX").is_some();
+        assert!(!must, "{why}");
+        return;
+    }
+    let (ada, bob) = (app.user("ada", 50_00).await, app.user("bob", 0).await);
+    let run = "grep -qx report.txt /submission/files/report.txt && grep -qx given.txt /attachments/given.txt \
+               && ! echo x 2>/dev/null >/submission/files/report.txt && ! rm /attachments/given.txt 2>/dev/null";
+    let job = with_a_file(&ada, &bob, json!([{"type": "command", "run": run}]), "report.txt").await;
+    app.verify().await;
+    let shown = ada.get(&format!("/api/jobs/{job}")).await.expect(200);
+    assert_eq!(shown["status"], "verified", "{}", shown["verification"]);
+    let file = uploaded(&ada, "given.txt").await;
+    let checks = json!([{"type": "command", "run": "cmp /submission/files/given.txt /attachments/given.txt"}]);
+    let verified = ada.post("/api/verify", json!({"attachments": [file], "checks": checks})).await.expect(200);
+    assert_eq!(verified["verdict"], "pass", "{verified}");
+    let foreign = json!({"attachments": [file], "checks": checks});
+    bob.post("/api/verify", foreign).await.refused(400, "invalid_field");
 }
