@@ -33,8 +33,8 @@ impl Commands {
     pub async fn sandbox(&self) -> Result<&Sandbox, &str> {
         let tried = self.tried.get_or_init(async || {
             // Programs are started and files written on the way: not on a thread that requests wait for.
-            let (setting, runtime) = (self.setting, Handle::current());
-            let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(setting))).await;
+            let (setting, runtime) = (self.setting.clone(), Handle::current());
+            let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(&setting))).await;
             let opened = opened.unwrap_or_else(|broken| Err(Unsound::Refused(broken.to_string())));
             match &opened {
                 Ok(sandbox) => tracing::info!(sandbox = sandbox.describe(), "command checks can be run"),
