@@ -111,7 +111,11 @@ pub const KEYS: [Key; 33] = [
         "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), container (podman or docker, in \
          sandbox_image), or off to refuse them",
     ),
-    key("sandbox_image", "", "The image that commands run in with sandbox = \"container\"; it is on this machine already"),
+    key(
+        "sandbox_image",
+        "",
+        "The image that commands run in with sandbox = \"container\"; it is on this machine already",
+    ),
     key(
         "rate_limit_per_minute",
         "600",

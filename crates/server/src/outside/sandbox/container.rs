@@ -8,10 +8,13 @@
 //! word or the command's, and only the engine knows what ran out of memory. Then it is removed.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -38,7 +41,8 @@ const VALUE: &str = "CLAWRK_VALUE_";
 const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "OPTIND", "PPID", "SHELLOPTS", "UID"];
 
 /// Docker gives these from the operator's own settings, and they may hold passwords.
-const PROXIES: &str = "HTTP_PROXY HTTPS_PROXY FTP_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy ftp_proxy no_proxy all_proxy";
+const PROXIES: &str =
+    "HTTP_PROXY HTTPS_PROXY FTP_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy ftp_proxy no_proxy all_proxy";
 
 /// Flags of both.
 const FLAGS: &str = "--network none --read-only --cap-drop ALL --security-opt no-new-privileges --pids-limit 64 --memory 512m \
@@ -50,12 +54,22 @@ const FLAGS: &str = "--network none --read-only --cap-drop ALL --security-opt no
 const FLAGS_OF_PODMAN: &str = "--read-only-tmpfs=false --image-volume ignore --http-proxy=false --env-host=false --systemd false \
                                --security-opt mask=/proc/cmdline:/proc/kallsyms";
 
+/// Where podman has its filter of system calls: the machine's own first.
+const PROFILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
+
+/// Podman's filter allows these to everybody, so that containers may be made in containers; docker's does not.
+const NOT_NEEDED: &str = "clone clone3 unshare setns mount mount_setattr umount umount2 move_mount open_tree fsopen fsconfig \
+                          fsmount fspick pivot_root keyctl add_key request_key ptrace process_vm_readv process_vm_writev bpf \
+                          perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register";
+
 /// A way to run commands in containers.
 #[derive(Debug)]
 pub(super) struct Container {
     engine: Engine,
     image: String,
     version: String,
+    /// The filter of system calls, where the engine's own is not narrow enough.
+    filter: Option<PathBuf>,
     /// Those that clear away what was dropped.
     leaving: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -77,7 +91,7 @@ impl Container {
     pub(super) async fn with(engine: Engine, image: &str) -> Result<Self, Unsound> {
         let version = engine.version().await?;
         engine.examine(image).await?;
-        Ok(Self { engine, image: image.to_owned(), version, leaving: Mutex::default() })
+        Ok(Self { engine, image: image.to_owned(), version, filter: None, leaving: Mutex::default() })
     }
 
     pub(super) const fn engine(&self) -> &'static str {
@@ -91,6 +105,17 @@ impl Container {
     /// Removes what killed servers left; an engine that cannot tell is found out by the trials.
     pub(super) async fn sweep(&self, is_alive: impl Fn(&str) -> bool) {
         drop(self.engine.sweep(is_alive).await);
+    }
+
+    /// Takes from podman's filter what a check does not need, into the server's folder. Without podman's nothing is
+    /// taken, and the trials say what is open.
+    pub(super) fn narrow(&mut self, home: &Path) -> io::Result<()> {
+        let theirs = PROFILES.iter().find_map(|path| std::fs::read(path).ok());
+        let (Kind::Podman, Some(theirs)) = (self.engine.kind, theirs) else { return Ok(()) };
+        let path = home.join("seccomp.json");
+        std::fs::write(&path, serde_json::to_vec(&narrowed(serde_json::from_slice(&theirs)?))?)?;
+        self.filter = Some(path);
+        Ok(())
     }
 
     /// Docker cannot hide the kernel's command line; containers of root's engine have root's users.
@@ -141,6 +166,9 @@ impl Container {
             words.extend(FLAGS_OF_PODMAN.split_whitespace().map(str::to_owned));
             words.extend(["--timeout".to_owned(), (errand.timeout + GRACE).as_secs().to_string()]);
             room.push_str(",notmpcopyup");
+        }
+        if let Some(filter) = &self.filter {
+            words.extend(["--security-opt".to_owned(), format!("seccomp={}", filter.display())]);
         }
         for folder in ["/tmp", "/box"] {
             words.extend(["--tmpfs".to_owned(), format!("{folder}:{room}")]);
@@ -221,6 +249,25 @@ impl Drop for Running<'_> {
             self.container.see_off(std::mem::take(&mut self.name), number);
         }
     }
+}
+
+/// A filter without the calls that are not needed, and with `clone` for threads and processes alone.
+fn narrowed(mut filter: Value) -> Value {
+    /// All `CLONE_NEW*`.
+    const NAMESPACES: u32 = 0x7e02_0080;
+    /// A call that there is not: the C library uses `clone` then.
+    const ENOSYS: i32 = 38;
+    let not_needed: Vec<&str> = NOT_NEEDED.split_whitespace().collect();
+    let rules = filter.get_mut("syscalls").and_then(Value::as_array_mut);
+    let Some(rules) = rules else { return filter };
+    for names in rules.iter_mut().filter_map(|rule| rule.get_mut("names")?.as_array_mut()) {
+        names.retain(|name| name.as_str().is_some_and(|name| !not_needed.contains(&name)));
+    }
+    rules.retain(|rule| rule.get("names").and_then(Value::as_array).is_some_and(|names| !names.is_empty()));
+    let is_no_namespace = json!({ "index": 0, "value": NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" });
+    rules.push(json!({ "names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [is_no_namespace] }));
+    rules.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "args": [], "errnoRet": ENOSYS }));
+    filter
 }
 
 /// Refuses variables that a shell would not set: their command would seem to fail.

@@ -84,7 +84,10 @@ impl Engine {
 
     /// The one whose client is there.
     pub(super) fn at(kind: Kind, program: PathBuf) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "no settings of ours: handed on to a program that looks for them")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no settings of ours: handed on to a program that looks for them"
+        )]
         let surroundings = SURROUNDINGS.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))).collect();
         Self { kind, program, surroundings }
     }
@@ -106,7 +109,9 @@ impl Engine {
 
     async fn ask(&self, question: &[&str]) -> io::Result<Output> {
         let asked = timeout(PATIENCE, self.client().args(question).output()).await;
-        asked.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("{} does not answer", self.name()))))
+        asked.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("{} does not answer", self.name())))
+        })
     }
 
     /// Its number.

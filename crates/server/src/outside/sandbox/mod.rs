@@ -49,8 +49,8 @@ use group::Groups;
 pub use probe::Row;
 use slots::Slots;
 use spawn::Spawner;
-use staging::{Access, Home};
 pub use staging::Staging;
+use staging::{Access, Home};
 
 /// Where what is staged stands: one place for all servers of a machine, so that each sees who else lives.
 const PARENT: &str = "/tmp";
@@ -249,10 +249,11 @@ impl Sandbox {
     }
 
     /// One of containers; those that killed servers left are removed first.
-    async fn contained(container: Container) -> Result<Self, Unsound> {
+    async fn contained(mut container: Container) -> Result<Self, Unsound> {
         let parent = Path::new(PARENT);
         container.sweep(|name| staging::alive(&parent.join(name))).await;
         let home = Home::make(parent, Access::Mounted)?;
+        container.narrow(home.path())?;
         Ok(Self(Arc::new(Inner {
             backend: Backend::Container(container),
             slots: Slots::new(cores(), false),

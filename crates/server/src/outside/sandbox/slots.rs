@@ -23,12 +23,7 @@ impl Slots {
     /// `root`: each has a user of its own, which only root can give it.
     pub(super) fn new(count: usize, root: bool) -> Self {
         let numbers = (1..).take(count).collect();
-        Self {
-            turns: Arc::new(Semaphore::new(count)),
-            free: Arc::new(Mutex::new(numbers)),
-            count,
-            root,
-        }
+        Self { turns: Arc::new(Semaphore::new(count)), free: Arc::new(Mutex::new(numbers)), count, root }
     }
 
     pub(super) fn count(&self) -> usize {

@@ -1,11 +1,8 @@
 //! Commands in containers: what an engine is told, with one that keeps what it heard and plays what it is to answer; and
 //! with a real one where there is an image to try it with.
 
-use std::os::unix::process::ExitStatusExt;
-
 use super::super::container::Container;
 use super::super::engine::{Engine, Kind};
-use super::super::limits;
 use super::*;
 
 /// Writes down what it is told, and plays `play` for `run`. Its containers are the files `state` and `left-*`.
@@ -90,11 +87,10 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
         let env = [("DOCKER_HOST", "canary $(id) '\"\\\n--privileged"), ("PATH", "/canary:/usr/bin:/bin")];
         let run = "printf %s \"$DOCKER_HOST\"; echo; echo \"$PATH\" \"$0\"; env | grep -c CLAWRK_; exit 7";
         let mut lines = Vec::new();
-        let ended =
-            sandbox.run(&staging, errand(run, &env, LONG), |line| lines.push(line.to_owned())).await.unwrap();
+        let ended = sandbox.run(&staging, errand(run, &env, LONG), |line| lines.push(line.to_owned())).await.unwrap();
         // The values arrive as they are, under their names.
         assert_eq!(ended, Ended::Exit(7));
-        assert_eq!(lines, ["***", "***", "*** sh", "0"]);
+        assert_eq!(lines, ["***", "***", "*** /bin/sh", "0"]);
         let argv = played.words("argv");
         let line = argv.join(" ");
         let home = sandbox.0.home.name();
@@ -125,6 +121,7 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
             "--env CLAWRK_VALUE_0",
             "--env CLAWRK_VALUE_1",
             "--pull never",
+            "--ulimit nproc=1024:1024",
             "--entrypoint /bin/sh the-image -c",
             &format!("--mount type=bind,source={},target=/submission,readonly", staging.submission().display()),
             &format!("--mount type=bind,source={},target=/attachments,readonly", staging.attachments().display()),
@@ -140,7 +137,10 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
             played.words("env").iter().map(|variable| variable.split('=').next().unwrap().to_owned()).collect();
         let ours = ["PATH", "HOME", "XDG_RUNTIME_DIR", "CLAWRK_VALUE_0", "CLAWRK_VALUE_1"];
         let of_the_shell = ["PWD", "OLDPWD", "SHLVL", "_"];
-        assert!(names.iter().all(|name| ours.contains(&name.as_str()) || of_the_shell.contains(&name.as_str())), "{names:?}");
+        assert!(
+            names.iter().all(|name| ours.contains(&name.as_str()) || of_the_shell.contains(&name.as_str())),
+            "{names:?}"
+        );
         assert!(names.contains(&"CLAWRK_VALUE_1".to_owned()) && !played.told("env").contains("PATH=/canary"));
         assert_eq!(played.calls().last().map(String::as_str), Some("rm"));
     }
@@ -156,19 +156,26 @@ async fn the_files_of_a_container_can_be_read_by_its_user_and_reached_by_no_othe
     let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(sandbox.0.home.path().to_owned()), 0o700);
     assert_eq!([mode(staging.submission()), mode(staging.submission().join("files"))], [0o755; 2]);
-    assert_eq!([mode(staging.submission().join("output.txt")), mode(staging.submission().join("files/a.csv"))], [0o444; 2]);
+    assert_eq!(
+        [mode(staging.submission().join("output.txt")), mode(staging.submission().join("files/a.csv"))],
+        [0o444; 2]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_says_is_no_verdict_and_what_the_command_says_is() {
     let said = |code: i32| format!("echo 'Error: no space left' >&2; exit {code}");
-    let created = r#"echo '{"Status":"created","ExitCode":127,"StartedAt":"0001-01-01T00:00:00Z"}' >"$here/state"; exit 127"#;
+    let created =
+        r#"echo '{"Status":"created","ExitCode":127,"StartedAt":"0001-01-01T00:00:00Z"}' >"$here/state"; exit 127"#;
     for play in [said(125), said(126), said(127), said(0), created.to_owned()] {
         let played = Played::new(&play);
         let sandbox = played.sandbox().await;
         let staging = sandbox.stage().await.unwrap();
         let ended = sandbox.run(&staging, errand("true", &[], LONG), |_| ()).await;
-        assert!(matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || play == created), "{ended:?}");
+        assert!(
+            matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || play == created),
+            "{ended:?}"
+        );
     }
     for code in [0, 1, 125, 126, 127, 137] {
         let played = Played::new(RUNS);
@@ -252,17 +259,24 @@ async fn an_image_that_is_missing_or_writes_to_the_disk_is_refused_with_a_word_o
     assert!(refused().await.contains("has volumes"), "{}", refused().await);
     fs::remove_file(played.folder.path().join("image")).unwrap();
     assert!(refused().await.contains("`podman pull the-image`"), "{}", refused().await);
-    fs::write(played.folder.path().join("podman"), "#!/bin/sh\necho 'Cannot connect to the daemon' >&2; exit 1").unwrap();
+    fs::write(played.folder.path().join("podman"), "#!/bin/sh\necho 'Cannot connect to the daemon' >&2; exit 1")
+        .unwrap();
     assert!(refused().await.contains("Cannot connect to the daemon"), "{}", refused().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_confines_nothing_is_found_out() {
-    let played = Played::new(RUNS);
+async fn an_engine_that_confines_little_is_found_out() {
+    if is_missing() {
+        return;
+    }
+    let little =
+        "bwrap --unshare-pid --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /var/tmp --chdir /var/tmp";
+    let played = Played::new(&RUNS.replace("/bin/sh \"$@\"", &format!("{little} /bin/sh \"$@\"")));
     let sandbox = played.sandbox().await;
     let rows = probe::rows(&sandbox).await.unwrap();
     let open: Vec<&str> = rows.iter().filter(|row| !row.holds).map(|row| row.name.as_str()).collect();
-    for name in ["read a file of the server", "read /etc/passwd", "see the server's processes", "call all of the kernel"] {
+    for name in ["read a file of the server", "read /etc/passwd", "use the server's network", "call all of the kernel"]
+    {
         assert!(open.contains(&name), "{name} is not in {open:?}");
     }
 }
@@ -317,12 +331,12 @@ async fn a_real_container_runs_a_command_on_what_is_staged_and_leaves_nothing() 
     times.sort();
     println!("{}: median {:?}, p95 {:?}", sandbox.describe(), times[9], times[18]);
     assert_eq!(ran(&sandbox, "not-a-program").await.0, Ended::Exit(127));
-    let memory = "for i in 1 2 3 4 5 6; do (head -c 200m /dev/zero; sleep 20) | tail -n 1 | wc -c & done; wait; echo all";
+    let memory =
+        "for i in 1 2 3 4 5 6; do (head -c 200m /dev/zero; sleep 20) | tail -n 1 | wc -c & done; wait; echo all";
     let (ended, lines) = ran(&sandbox, memory).await;
     assert_eq!((ended, lines.iter().any(|line| line == "all")), (Ended::OutOfMemory, false));
     let waits = errand("setsid sleep 86392.5 & sleep 86392.5", &[], Duration::from_secs(2));
     assert_eq!(sandbox.run(&staging, waits, |_| ()).await.unwrap(), Ended::TimedOut);
     let left = Command::new("pgrep").args(["-fx", "sleep 86392.5"]).output().unwrap();
-    assert!(left.status.into_raw() != 0 && left.stdout.is_empty());
-    assert!(limits::MEMORY == 512 << 20);
+    assert!(!left.status.success() && left.stdout.is_empty());
 }
