@@ -60,7 +60,7 @@ pub(crate) async fn run(flag: Option<&str>, environment: &Environment, out: &Out
 /// Tries the sandbox that a server with these settings would have here, and tells what holds.
 pub(crate) async fn sandbox(out: &Output) -> Result<(), Failure> {
     let setting = SettingFlags::default().config()?.sandbox;
-    let findings = match Sandbox::examine(setting).await {
+    let findings = match Sandbox::examine(&setting).await {
         Ok((sandbox, rows)) => {
             let slots = format::count(sandbox.slots(), "command");
             let about = Finding::ok("sandbox", format!("{}, {slots} at once", sandbox.describe()));

@@ -47,7 +47,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 32] = [
+pub const KEYS: [Key; 33] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -108,7 +108,13 @@ pub const KEYS: [Key; 32] = [
     key(
         "sandbox",
         "auto",
-        "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), or off to refuse them",
+        "How command checks are confined: auto or bwrap (bubblewrap 0.8 or later), container (podman or docker, in \
+         sandbox_image), or off to refuse them",
+    ),
+    key(
+        "sandbox_image",
+        "",
+        "The image that commands run in with sandbox = \"container\"; it is on this machine already",
     ),
     key(
         "rate_limit_per_minute",
@@ -406,16 +412,31 @@ impl Settings {
             llm: LlmSetting::read(&optional)?,
             estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
-            sandbox: match self.text("sandbox") {
-                "auto" => SandboxSetting::Auto,
-                "bwrap" => SandboxSetting::Bubblewrap,
-                "off" => SandboxSetting::Off,
-                other => return Err(invalid("sandbox", "auto, bwrap or off", other)),
-            },
+            sandbox: self.sandbox()?,
             upload_folder: self.upload_folder()?,
             upload_max_bytes: self.number("upload_max_bytes", 1, 1 << 30, "1 to 1073741824 bytes")?.unsigned_abs(),
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
+    }
+
+    fn sandbox(&self) -> Result<SandboxSetting, ConfigError> {
+        let image = self.text("sandbox_image");
+        // It stands among the flags of a program: it must not look like one of them.
+        let is_name = image.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && image.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte));
+        match self.text("sandbox") {
+            "auto" => Ok(SandboxSetting::Auto),
+            "bwrap" => Ok(SandboxSetting::Bubblewrap),
+            "off" => Ok(SandboxSetting::Off),
+            "container" if is_name => Ok(SandboxSetting::Container { image: image.to_owned() }),
+            "container" => Err(invalid(
+                "sandbox_image",
+                "the name of an image that is on this machine, such as docker.io/library/python:3.13-slim, because sandbox is \
+                 container",
+                image,
+            )),
+            other => Err(invalid("sandbox", "auto, bwrap, container or off", other)),
+        }
     }
 
     /// The folder for uploads: several nodes have none in common unless one is given.
@@ -486,6 +507,20 @@ mod tests {
             let settings = Settings::read(&sources(&[(name, value)], &[], "")).unwrap();
             let error = settings.config().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name} must be ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_container_needs_an_image_whose_name_is_no_flag() {
+        let read = |image: &str| {
+            let flags = [("sandbox", "container"), ("sandbox_image", image)];
+            Settings::read(&sources(&flags, &[], "")).unwrap().config().map(|config| config.sandbox)
+        };
+        let image = "registry.example:5000/checks/python@sha256:0123";
+        assert_eq!(read(image).unwrap(), SandboxSetting::Container { image: image.to_owned() });
+        for image in ["", "--privileged", "python --privileged", "python\n"] {
+            let error = read(image).unwrap_err().to_string();
+            assert!(error.starts_with("sandbox_image must be the name of an image"), "{error}");
         }
     }
 

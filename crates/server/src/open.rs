@@ -96,7 +96,7 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         Some(folder) => Files::folder(folder, config.upload_max_bytes)?,
         None => Files::none(),
     };
-    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox), judge, files };
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox.clone()), judge, files };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)

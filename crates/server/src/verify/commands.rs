@@ -64,8 +64,8 @@ impl Commands {
         let mut tries = 1;
         loop {
             // Programs are started and files written on the way: not on a thread that requests wait for.
-            let (setting, runtime) = (self.setting, Handle::current());
-            let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(setting))).await;
+            let (setting, runtime) = (self.setting.clone(), Handle::current());
+            let opened = spawn_blocking(move || runtime.block_on(Sandbox::open(&setting))).await;
             match opened.unwrap_or_else(|broken| Err(Unsound::Refused(broken.to_string()))) {
                 Ok(sandbox) => {
                     tracing::info!(sandbox = sandbox.describe(), "command checks can be run");

@@ -213,8 +213,12 @@ fn in_memory(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 fn program(name: &'static str, package: &'static str) -> Result<PathBuf, Unsound> {
-    let found = PROGRAMS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
-    found.ok_or(Unsound::Missing { program: name, package })
+    installed(name).ok_or(Unsound::Missing { program: name, package })
+}
+
+/// Where a program is.
+pub(super) fn installed(name: &str) -> Option<PathBuf> {
+    PROGRAMS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
 
 /// Files, beyond the first three, that stay open when another program is started. What this program opens does not.

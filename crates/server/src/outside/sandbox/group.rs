@@ -27,7 +27,7 @@ pub(super) enum Groups {
 }
 
 /// The group of one command: one folder, or two.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Group {
     memory: PathBuf,
     pids: Option<PathBuf>,
@@ -112,6 +112,21 @@ impl Groups {
 }
 
 impl Group {
+    /// The one that a process is in, where its memory is counted; another made it, and removes it.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let told = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let folder = |line: &str| {
+            let mut parts = line.splitn(3, ':');
+            let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_memory = controllers.split(',').any(|one| one == "memory");
+            let mount = if is_memory { Path::new(MOUNT).join("memory") } else { PathBuf::from(MOUNT) };
+            let memory = mount.join(path.trim_start_matches('/'));
+            let is_counted = memory.join(if is_memory { "memory.oom_control" } else { "memory.events" }).is_file();
+            ((is_memory || controllers.is_empty()) && is_counted).then_some(Self { memory, pids: None })
+        };
+        told.lines().find_map(folder)
+    }
+
     fn limit(&self) -> io::Result<()> {
         let Some(pids) = &self.pids else {
             fs::write(self.memory.join("memory.max"), limits::MEMORY.to_string())?;

@@ -6,6 +6,8 @@
 //! | File            | What                                                        |
 //! |-----------------|-------------------------------------------------------------|
 //! | `bubblewrap.rs` | the flags                                                   |
+//! | `container.rs`  | the other way: a container of podman or docker               |
+//! | `engine.rs`     | what podman and docker are asked                             |
 //! | `seccomp.rs`    | the calls of the kernel that are refused                    |
 //! | `group.rs`      | memory and processes, counted by the kernel                 |
 //! | `watch.rs`      | the same, looked at ten times a second where it cannot       |
@@ -20,6 +22,8 @@
 //! Where it is not sound, nothing runs: there is no way around it. No path that a command made is ever opened.
 
 mod bubblewrap;
+mod container;
+mod engine;
 mod group;
 mod limits;
 mod output;
@@ -40,24 +44,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bubblewrap::Bubblewrap;
+use container::Container;
 use group::Groups;
 pub use probe::Row;
 use slots::Slots;
 use spawn::Spawner;
-use staging::Home;
 pub use staging::Staging;
+use staging::{Access, Home};
 
 /// Where what is staged stands: one place for all servers of a machine, so that each sees who else lives.
 const PARENT: &str = "/tmp";
 
 /// How command checks are confined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SandboxSetting {
-    /// With what there is; today that is bubblewrap.
+    /// With bubblewrap: a container needs an image, which somebody has to name.
     #[default]
     Auto,
     /// With bubblewrap.
     Bubblewrap,
+    /// In a container of podman or docker.
+    Container {
+        /// An image that is on this machine.
+        image: String,
+    },
     /// Not at all: no command ever runs.
     Off,
 }
@@ -68,11 +78,24 @@ pub struct Sandbox(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    backend: Backend,
+    slots: Slots,
+    home: Arc<Home>,
+}
+
+/// What keeps a command in.
+#[derive(Debug)]
+enum Backend {
+    Bubblewrap(Confined),
+    Container(Container),
+}
+
+/// Bubblewrap, with what counts memory and what starts it.
+#[derive(Debug)]
+struct Confined {
     bubblewrap: Bubblewrap,
     groups: Option<Groups>,
-    slots: Slots,
     spawner: Arc<Spawner>,
-    home: Arc<Home>,
 }
 
 /// What is to be run.
@@ -108,6 +131,9 @@ pub enum SandboxError {
     /// No variable can have this name.
     #[error("{0:?} is no name of a variable: a name is not empty and has no =")]
     Variable(String),
+    /// No shell sets it.
+    #[error("{0:?} cannot be set in a container: shells keep that name for themselves")]
+    Kept(String),
     /// A program takes none.
     #[error("the command or a variable holds a NUL")]
     Nul,
@@ -155,6 +181,28 @@ pub enum Unsound {
     /// It holds less than it promises.
     #[error("the sandbox does not hold here: {}. No command is run in it", .0.join(", "))]
     Open(Vec<String>),
+    /// No engine for containers.
+    #[error("neither podman nor docker is installed: install the package podman, or set `sandbox` to auto")]
+    NoEngine,
+    /// The engine did not do what was asked.
+    #[error("{engine} cannot run a command here ({said}). docs/sandbox.md says what it needs")]
+    Engine {
+        /// Its name.
+        engine: &'static str,
+        /// What it printed.
+        said: String,
+    },
+    /// Not on this machine; it is never fetched while a stranger's command waits.
+    #[error("{engine} has no image {image} here: `{engine} pull {image}`, as the user that the server runs as")]
+    NoImage {
+        /// Its name.
+        engine: &'static str,
+        /// What `sandbox_image` says.
+        image: String,
+    },
+    /// It would write to the disk.
+    #[error("the image {0} has volumes, which a command could fill: take one without VOLUME")]
+    Volumes(String),
     /// The machine refused.
     #[error("the sandbox cannot be made: {0}")]
     Io(#[from] io::Error),
@@ -162,41 +210,53 @@ pub enum Unsound {
 
 impl Sandbox {
     /// Makes a sandbox and tries everything that it promises, within about two seconds.
-    pub async fn open(setting: SandboxSetting) -> Result<Self, Unsound> {
+    pub async fn open(setting: &SandboxSetting) -> Result<Self, Unsound> {
         let (sandbox, rows) = Self::examine(setting).await?;
         let open: Vec<String> = rows.into_iter().filter(|row| !row.holds).map(|row| row.name).collect();
         if open.is_empty() { Ok(sandbox) } else { Err(Unsound::Open(open)) }
     }
 
     /// The sandbox and what came of each trial, for `clawrk doctor --sandbox`; it may not be sound.
-    pub async fn examine(setting: SandboxSetting) -> Result<(Self, Vec<Row>), Unsound> {
-        let sandbox = Self::make(setting, true)?;
+    pub async fn examine(setting: &SandboxSetting) -> Result<(Self, Vec<Row>), Unsound> {
+        let sandbox = match setting {
+            SandboxSetting::Container { image } => Self::contained(Container::find(image).await?).await?,
+            other => Self::make(other, true)?,
+        };
         let rows = probe::rows(&sandbox).await.map_err(|error| match error {
-            SandboxError::NotStarted(said) => Unsound::Refused(said),
+            SandboxError::NotStarted(said) => sandbox.0.backend.refused(said),
             SandboxError::Io(error) => Unsound::Io(error),
-            other => Unsound::Refused(other.to_string()),
+            other => sandbox.0.backend.refused(other.to_string()),
         })?;
         Ok((sandbox, rows))
     }
 
-    fn make(setting: SandboxSetting, with_groups: bool) -> Result<Self, Unsound> {
-        if setting == SandboxSetting::Off {
+    /// One of bubblewrap.
+    fn make(setting: &SandboxSetting, with_groups: bool) -> Result<Self, Unsound> {
+        if *setting == SandboxSetting::Off {
             return Err(Unsound::Off);
         }
         let bubblewrap = Bubblewrap::find()?;
         let parent = Path::new(PARENT);
         group::sweep(staging::PREFIX, |name| staging::alive(&parent.join(name)));
-        let home = Home::make(parent)?;
+        let home = Home::make(parent, Access::OneUser)?;
         let groups = if with_groups { Groups::find(home.name()) } else { None };
-        let slots = match groups {
-            Some(_) => std::thread::available_parallelism().map_or(1, usize::from).clamp(2, limits::SLOTS),
-            None => limits::SLOTS_WITHOUT_GROUP,
-        };
+        let slots = if groups.is_some() { cores() } else { limits::SLOTS_WITHOUT_GROUP };
         Ok(Self(Arc::new(Inner {
-            bubblewrap,
-            groups,
-            slots: Slots::new(slots, parent)?,
-            spawner: Arc::new(Spawner::start()?),
+            backend: Backend::Bubblewrap(Confined { bubblewrap, groups, spawner: Arc::new(Spawner::start()?) }),
+            slots: Slots::of_users(slots, parent)?,
+            home: Arc::new(home),
+        })))
+    }
+
+    /// One of containers; those that killed servers left are removed first.
+    async fn contained(mut container: Container) -> Result<Self, Unsound> {
+        let parent = Path::new(PARENT);
+        container.sweep(|name| staging::alive(&parent.join(name))).await;
+        let home = Home::make(parent, Access::Mounted)?;
+        container.narrow(home.path())?;
+        Ok(Self(Arc::new(Inner {
+            backend: Backend::Container(container),
+            slots: Slots::of_one_user(cores()),
             home: Arc::new(home),
         })))
     }
@@ -208,8 +268,13 @@ impl Sandbox {
 
     /// For the log and the doctor.
     pub fn describe(&self) -> String {
-        let memory = self.0.groups.as_ref().map_or("watchdog", Groups::describe);
-        format!("bubblewrap {}, memory by {memory}", self.0.bubblewrap.version())
+        match &self.0.backend {
+            Backend::Bubblewrap(Confined { bubblewrap, groups, .. }) => {
+                let memory = groups.as_ref().map_or("watchdog", Groups::describe);
+                format!("bubblewrap {}, memory by {memory}", bubblewrap.version())
+            }
+            Backend::Container(container) => container.describe(),
+        }
     }
 
     /// Waits for a turn, and gives it with an empty place for files.
@@ -226,11 +291,38 @@ impl Sandbox {
         errand: Errand<'_>,
         output: impl FnMut(&str),
     ) -> Result<Ended, SandboxError> {
-        run::run(&self.0, staging, errand, output).await
+        run::check(&errand)?;
+        let _one_at_a_time = staging.running.lock().await;
+        match &self.0.backend {
+            Backend::Bubblewrap(confined) => run::run(confined, staging, errand, output).await,
+            Backend::Container(container) => container.run(self.0.home.name(), staging, errand, output).await,
+        }
     }
 }
 
-impl Drop for Inner {
+impl Backend {
+    /// Trials that this way of confining does not promise; docs/sandbox.md says why.
+    fn waived(&self) -> Vec<&'static str> {
+        match self {
+            Self::Bubblewrap(_) => Vec::new(),
+            Self::Container(container) => container.waived(),
+        }
+    }
+
+    fn refused(&self, said: String) -> Unsound {
+        match self {
+            Self::Bubblewrap(_) => Unsound::Refused(said),
+            Self::Container(container) => Unsound::Engine { engine: container.engine(), said },
+        }
+    }
+}
+
+/// Commands at once where the kernel counts what each takes.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(2, limits::SLOTS)
+}
+
+impl Drop for Confined {
     fn drop(&mut self) {
         if let Some(groups) = &self.groups {
             groups.remove();

@@ -1,12 +1,15 @@
 # Tries what a command must not be able to do. Prints "open NAME" where it could, "held NAME" where it could not.
-# Given: SECRET, a file of the server that everybody may read; PORT, on which the server listens; NS_*, its namespaces.
+# Given: SECRET, a file of the server that everybody may read; PORT, on which the server listens; NS_*, its namespaces;
+# in a container, which has an /etc/passwd and an environment of its own, PASSWD: the number of the server's.
 try() {
     name=$1
     shift
     if ("$@") >/dev/null 2>&1; then echo "open $name"; else echo "held $name"; fi
 }
 same_namespace() { [ "$(readlink "/proc/self/ns/$1")" = "$2" ]; }
-connect() { exec bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT"; }
+connect() { if command -v bash; then bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT"; else nc -w 1 127.0.0.1 "$PORT" </dev/null; fi; }
+read_passwd() { if [ -n "$PASSWD" ]; then [ "$(stat -L -c %d:%i /etc/passwd)" = "$PASSWD" ]; else cat /etc/passwd; fi; }
+read_environment() { if [ -n "$PASSWD" ]; then cat /proc/[0-9]*/environ | tr '\0' '\n' | grep '^CLAWRK_'; else has_bytes /proc/1/environ; fi; }
 other_networks() { [ "$(grep -c : /proc/net/dev)" -gt 1 ]; }
 has_bytes() { [ "$(head -c 1 "$1" | wc -c)" -gt 0 ]; }
 may_write() { : >>"$1"; }
@@ -16,13 +19,15 @@ may_gain_rights() { ! grep -Eq '^NoNewPrivs:[[:space:]]1' /proc/self/status; }
 is_root() { [ "$(id -u)" = 0 ]; }
 fill() { head -c 41943040 /dev/zero >"$1/a" && head -c 41943040 /dev/zero >"$1/b"; }
 fill_shared() { head -c 25165824 /dev/zero >/dev/shm/a; }
-cannot_work() { ! { echo 1 >/box/work && echo 1 >/tmp/work && [ "$(cat /box/work)" = 1 ] && [ -r /submission/output.txt ]; }; }
+# What the trials are made of: without it they would all seem to hold.
+has_programs() { for program in bash cat grep head id readlink rm setsid sleep stat tail tr unshare wc yes; do [ "$program" = bash ] && command -v nc && continue; command -v "$program" || return 1; done; }
+cannot_work() { ! { has_programs && echo 1 >/box/work && echo 1 >/tmp/work && [ "$(cat /box/work)" = 1 ] && [ -r /submission/output.txt ]; }; }
 extra_files() { for file in /proc/self/fd/*; do case ${file##*/} in 0 | 1 | 2) ;; *) [ -e "$file" ] && [ "$(readlink "$file")" != /dev/null ] && return 0 ;; esac; done; return 1; }
 unlimited() { [ "$(ulimit -c)" != 0 ] || [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -gt 256 ]; }
 
 try "read a file of the server" cat "$SECRET"
-try "read /etc/passwd" cat /etc/passwd
-try "read the server's environment" has_bytes /proc/1/environ
+try "read /etc/passwd" read_passwd
+try "read the server's environment" read_environment
 try "read the kernel's command line" has_bytes /proc/cmdline
 try "see the server's processes" same_namespace pid "$NS_PID"
 try "use the server's network" same_namespace net "$NS_NET"

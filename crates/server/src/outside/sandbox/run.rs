@@ -16,7 +16,7 @@ use super::group::Group;
 use super::output::{Printed, Stream};
 use super::spawn::Spawner;
 use super::staging::Staging;
-use super::{Ended, Errand, Inner, SandboxError, limits, watch};
+use super::{Confined, Ended, Errand, SandboxError, limits, watch};
 use crate::random;
 
 /// What was killed is gone after this, or something is wrong with the machine.
@@ -41,35 +41,34 @@ struct Told {
     exit_code: Option<i32>,
 }
 
+impl Told {
+    fn read(told: &[u8]) -> Self {
+        let objects = serde_json::Deserializer::from_slice(told).into_iter::<Self>();
+        objects.map_while(Result::ok).fold(Self::default(), |told, next| Self {
+            child_pid: told.child_pid.or(next.child_pid),
+            exit_code: told.exit_code.or(next.exit_code),
+        })
+    }
+}
+
 /// Runs a command in a fresh folder.
 pub(super) async fn run(
-    inner: &Inner,
+    confined: &Confined,
     staging: &Staging,
     errand: Errand<'_>,
-    mut output: impl FnMut(&str),
+    output: impl FnMut(&str),
 ) -> Result<Ended, SandboxError> {
-    check(&errand)?;
-    let _one_at_a_time = staging.running.lock().await;
     let deadline = Instant::now() + errand.timeout;
     let name = hex::encode(random::unique());
-    let group = inner.groups.as_ref().map(|groups| groups.make(&name)).transpose()?;
+    let group = confined.groups.as_ref().map(|groups| groups.make(&name)).transpose()?;
     let doors = group.as_ref().map(Group::doors).unwrap_or_default();
     let start = Start { staging, run: errand.run, env: &errand.env, timeout: errand.timeout, doors };
     // Made before anything can fail: dropped, it clears away.
-    let mut running = Running { child: None, group, spawner: Arc::clone(&inner.spawner), told: Vec::new() };
-    let (command, status) = inner.bubblewrap.command(&start)?;
-    running.child = Some(inner.spawner.spawn(command).await?);
+    let mut running = Running { child: None, group, spawner: Arc::clone(&confined.spawner), told: Vec::new() };
+    let (command, status) = confined.bubblewrap.command(&start)?;
+    running.child = Some(confined.spawner.spawn(command).await?);
     let mut said = String::new();
-    let mut printed = Printed::new(
-        |stream, line: &str| {
-            if stream == Stream::Err && said.len() < limits::LINE {
-                said.push_str(line);
-                said.push('\n');
-            }
-            output(line);
-        },
-        &errand.env,
-    );
+    let mut printed = Printed::new(keeping(&mut said, output), &errand.env);
     let cut = running.follow(status, &mut printed, deadline).await?;
     printed.finish();
     drop(printed);
@@ -83,7 +82,19 @@ pub(super) async fn run(
     }
 }
 
-fn check(errand: &Errand<'_>) -> Result<(), SandboxError> {
+/// Tells lines on, and keeps the first of standard error: what does not start says there why.
+pub(super) fn keeping(said: &mut String, mut output: impl FnMut(&str)) -> impl FnMut(Stream, &str) {
+    move |stream, line| {
+        if stream == Stream::Err && said.len() < limits::LINE {
+            said.push_str(line);
+            said.push('\n');
+        }
+        output(line);
+    }
+}
+
+/// Refuses what no program can be given.
+pub(super) fn check(errand: &Errand<'_>) -> Result<(), SandboxError> {
     let length = errand.run.len() + errand.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     if length > limits::ERRAND {
         return Err(SandboxError::TooLong);
@@ -102,8 +113,49 @@ fn check(errand: &Errand<'_>) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// Reads what a command prints, and what is told of it, until all is said or it has to be ended; why it has to.
+pub(super) async fn follow<F: FnMut(Stream, &str)>(
+    child: &mut Child,
+    status: Option<(Receiver, &mut Vec<u8>)>,
+    is_too_much: impl Fn(&[u8]) -> bool,
+    printed: &mut Printed<F>,
+    deadline: Instant,
+) -> Result<Option<Ended>, SandboxError> {
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let mut untold = Vec::new();
+    let (mut status, told) = match status {
+        Some((status, told)) => (Some(status), told),
+        None => (None, &mut untold),
+    };
+    let [mut out_bytes, mut err_bytes] = [vec![0; 16 << 10], vec![0; 16 << 10]];
+    let mut status_bytes = [0; 512];
+    let mut watch = interval(limits::WATCH);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while out.is_some() || err.is_some() || status.is_some() {
+        tokio::select! {
+            count = read(&mut out, &mut out_bytes) => {
+                let count = count?;
+                if count == 0 { out = None; }
+                if printed.take(Stream::Out, &out_bytes[..count]).is_err() { return Ok(Some(Ended::TooMuchOutput)); }
+            }
+            count = read(&mut err, &mut err_bytes) => {
+                let count = count?;
+                if count == 0 { err = None; }
+                if printed.take(Stream::Err, &err_bytes[..count]).is_err() { return Ok(Some(Ended::TooMuchOutput)); }
+            }
+            count = read(&mut status, &mut status_bytes) => {
+                let count = count?;
+                if count == 0 { status = None; }
+                told.extend_from_slice(&status_bytes[..count]);
+            }
+            _ = watch.tick() => if is_too_much(told) { return Ok(Some(Ended::OutOfMemory)); },
+            () = sleep_until(deadline) => return Ok(Some(Ended::TimedOut)),
+        }
+    }
+    Ok(None)
+}
+
 impl Running {
-    /// Reads until all is said or the command has to be ended; why it has to.
     async fn follow<F: FnMut(Stream, &str)>(
         &mut self,
         status: OwnedFd,
@@ -111,40 +163,13 @@ impl Running {
         deadline: Instant,
     ) -> Result<Option<Ended>, SandboxError> {
         let child = self.child.as_mut().expect("it was started");
-        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
-        let mut status = Some(Receiver::from_owned_fd(status)?);
-        let [mut out_bytes, mut err_bytes] = [vec![0; 16 << 10], vec![0; 16 << 10]];
-        let mut status_bytes = [0; 512];
-        let mut watch = interval(limits::WATCH);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while out.is_some() || err.is_some() || status.is_some() {
-            tokio::select! {
-                count = read(&mut out, &mut out_bytes) => {
-                    let count = count?;
-                    if count == 0 { out = None; }
-                    if printed.take(Stream::Out, &out_bytes[..count]).is_err() { return Ok(Some(Ended::TooMuchOutput)); }
-                }
-                count = read(&mut err, &mut err_bytes) => {
-                    let count = count?;
-                    if count == 0 { err = None; }
-                    if printed.take(Stream::Err, &err_bytes[..count]).is_err() { return Ok(Some(Ended::TooMuchOutput)); }
-                }
-                count = read(&mut status, &mut status_bytes) => {
-                    let count = count?;
-                    if count == 0 { status = None; }
-                    self.told.extend_from_slice(&status_bytes[..count]);
-                }
-                _ = watch.tick() => {
-                    let is_too_much = match &self.group {
-                        Some(group) => group.ran_out_of_memory(),
-                        None => self.told().child_pid.is_some_and(watch::is_too_much),
-                    };
-                    if is_too_much { return Ok(Some(Ended::OutOfMemory)); }
-                }
-                () = sleep_until(deadline) => return Ok(Some(Ended::TimedOut)),
-            }
-        }
-        Ok(None)
+        let group = &self.group;
+        let is_too_much = |told: &[u8]| match group {
+            Some(group) => group.ran_out_of_memory(),
+            None => Told::read(told).child_pid.is_some_and(watch::is_too_much),
+        };
+        let status = Some((Receiver::from_owned_fd(status)?, &mut self.told));
+        follow(child, status, is_too_much, printed, deadline).await
     }
 
     /// Waits until all of it is gone, killed or by itself; what it ended with, unless it never began.
@@ -157,7 +182,7 @@ impl Running {
             child.start_kill()?;
             child.wait().await?;
         }
-        let told = self.told();
+        let told = Told::read(&self.told);
         if let Some(first) = told.child_pid {
             // What the command left behind dies with bubblewrap, a moment after it.
             let until = Instant::now() + GONE;
@@ -172,21 +197,13 @@ impl Running {
         Ok(told.exit_code)
     }
 
-    fn told(&self) -> Told {
-        let objects = serde_json::Deserializer::from_slice(&self.told).into_iter::<Told>();
-        objects.map_while(Result::ok).fold(Told::default(), |told, next| Told {
-            child_pid: told.child_pid.or(next.child_pid),
-            exit_code: told.exit_code.or(next.exit_code),
-        })
-    }
-
     /// Kills the first process inside, and with it all others: bubblewrap sees it end and goes too.
     fn kill(&self) {
         if let Some(group) = &self.group {
             group.kill();
         }
         let outer = self.child.as_ref().and_then(Child::id);
-        match (outer, self.told().child_pid) {
+        match (outer, Told::read(&self.told).child_pid) {
             // Still its child, so the number is still its.
             (Some(outer), Some(first)) if watch::is_child_of(first, outer) => kill(first),
             (Some(outer), _) => kill(outer),

@@ -58,15 +58,17 @@ impl Users {
 }
 
 impl Slots {
-    /// So many turns, at most eight; `parent` is the same for all servers of a machine.
-    pub(super) fn new(count: usize, parent: &Path) -> io::Result<Self> {
-        let root = rustix::process::geteuid().is_root();
-        Ok(Self {
-            turns: Arc::new(Semaphore::new(count)),
-            free: Arc::new(Mutex::new((0..).take(count).collect())),
-            count,
-            users: if root { Some(Arc::new(Users::claim(parent)?)) } else { None },
-        })
+    /// So many turns, at most eight, of a server that gives each a user of its own if it is root; `parent` is the same for
+    /// all servers of a machine.
+    pub(super) fn of_users(count: usize, parent: &Path) -> io::Result<Self> {
+        let users = if rustix::process::geteuid().is_root() { Some(Arc::new(Users::claim(parent)?)) } else { None };
+        Ok(Self { users, ..Self::of_one_user(count) })
+    }
+
+    /// So many turns, whose user somebody else chooses.
+    pub(super) fn of_one_user(count: usize) -> Self {
+        let free = Arc::new(Mutex::new((0..).take(count).collect()));
+        Self { turns: Arc::new(Semaphore::new(count)), free, count, users: None }
     }
 
     pub(super) fn count(&self) -> usize {

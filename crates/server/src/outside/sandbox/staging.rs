@@ -1,6 +1,9 @@
 //! The files that a command may see: made by the server, readable by the user that the command runs as and by nobody
 //! else, and gone when they are dropped.
 //!
+//! A container's user is none of this machine's: for it everybody may read them, in a folder that nobody else may pass
+//! through. The engine mounts them past it.
+//!
 //! They stand in a folder of this server's own, whose lock it holds as long as it lives: what a killed server left has a
 //! free lock, and is removed by the next one that starts.
 
@@ -26,25 +29,46 @@ const LOCK: &str = "lock";
 /// A name that no file system takes is longer, in bytes.
 const NAME_LENGTH: usize = 255;
 
+/// How a command gets at its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// They belong to the user that it runs as.
+    OneUser,
+    /// They are mounted for it by somebody who may pass through our folder.
+    Mounted,
+}
+
+impl Access {
+    /// Rights of this server's folder, of folders in it and of files.
+    const fn modes(self) -> (u32, u32, u32) {
+        match self {
+            // Other users pass through it, to what is theirs, and cannot list it.
+            Self::OneUser => (0o711, 0o700, 0o400),
+            Self::Mounted => (0o700, 0o755, 0o444),
+        }
+    }
+}
+
 /// This server's folder for all that is staged.
 #[derive(Debug)]
 pub(super) struct Home {
     path: PathBuf,
+    access: Access,
     _lock: File,
 }
 
 impl Home {
     /// Makes the folder below `parent`, and removes those that killed servers left there.
-    pub(super) fn make(parent: &Path) -> io::Result<Self> {
+    pub(super) fn make(parent: &Path, access: Access) -> io::Result<Self> {
         sweep(parent);
         let path =
             parent.join(format!("{PREFIX}{}.{}", rustix::process::geteuid().as_raw(), hex::encode(random::unique())));
-        // Other users pass through it, to what is theirs, and cannot list it.
-        DirBuilder::new().mode(0o711).create(&path)?;
+        let (mode, ..) = access.modes();
+        DirBuilder::new().mode(mode).create(&path)?;
         let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o711))?;
-        Ok(Self { path, _lock: lock })
+        std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        Ok(Self { path, access, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,16 +120,17 @@ pub struct Staging {
     slot: Slot,
     /// The commands of one staging run one after another.
     pub(super) running: Mutex<()>,
-    _home: Arc<Home>,
+    home: Arc<Home>,
 }
 
 impl Staging {
     pub(super) fn make(home: Arc<Home>, slot: Slot) -> io::Result<Self> {
         let folder = home.path().join(hex::encode(random::unique()));
-        let staging = Self { folder, slot, running: Mutex::new(()), _home: home };
+        let staging = Self { folder, slot, running: Mutex::new(()), home };
         for folder in [staging.folder.clone(), staging.submission(), staging.files(), staging.attachments()] {
             DirBuilder::new().mode(0o700).create(&folder)?;
-            staging.hand_over(&folder)?;
+            let (_, mode, _) = staging.home.access.modes();
+            staging.hand_over(&folder, mode)?;
         }
         Ok(staging)
     }
@@ -164,11 +189,14 @@ impl Staging {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
-        self.hand_over(path)?;
+        let (.., mode) = self.home.access.modes();
+        self.hand_over(path, mode)?;
         Ok(file)
     }
 
-    fn hand_over(&self, path: &Path) -> io::Result<()> {
+    fn hand_over(&self, path: &Path, mode: u32) -> io::Result<()> {
+        // Whatever the server's mask takes away.
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
         let Some(uid) = self.slot.uid() else { return Ok(()) };
         chown(path, Some(uid), Some(uid)).map_err(|error| {
             let problem = format!(

@@ -2,6 +2,7 @@
 //! tried outside too, where it must work: a trial that always fails proves nothing.
 
 mod calls;
+mod contained;
 mod ends;
 
 use std::fs;
@@ -22,12 +23,12 @@ fn is_missing() -> bool {
 
 /// A sandbox that is not proved sound, with memory by control groups where there are any.
 fn made() -> Sandbox {
-    Sandbox::make(SandboxSetting::Auto, true).unwrap()
+    Sandbox::make(&SandboxSetting::Auto, true).unwrap()
 }
 
 /// One whose memory is watched.
 fn watched() -> Sandbox {
-    Sandbox::make(SandboxSetting::Auto, false).unwrap()
+    Sandbox::make(&SandboxSetting::Auto, false).unwrap()
 }
 
 async fn ran(sandbox: &Sandbox, run: &str) -> (Ended, Vec<String>) {
@@ -74,7 +75,7 @@ fn is_root() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of other tests"]
 async fn opens() {
-    match Sandbox::open(SandboxSetting::Auto).await {
+    match Sandbox::open(&SandboxSetting::Auto).await {
         Ok(sandbox) => println!("opened: {}", sandbox.describe()),
         Err(error) => println!("refused: {error}"),
     }
@@ -127,7 +128,7 @@ fn where_it_is_not_sound_it_is_refused_with_a_word_on_what_to_do() {
 
 #[tokio::test]
 async fn turned_off_it_runs_nothing() {
-    assert!(matches!(Sandbox::open(SandboxSetting::Off).await, Err(Unsound::Off)));
+    assert!(matches!(Sandbox::open(&SandboxSetting::Off).await, Err(Unsound::Off)));
 }
 
 #[test]

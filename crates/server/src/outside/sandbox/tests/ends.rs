@@ -96,7 +96,8 @@ async fn a_command_that_nobody_waits_for_is_killed_and_its_group_removed() {
         () = until("it runs", || with_argument("86396.5") >= 2) => {}
     }
     until("it is gone", || with_argument("86396.5") == 0).await;
-    if let Some(Groups::V1 { memory, .. } | Groups::V2(memory)) = &sandbox.0.groups {
+    let Backend::Bubblewrap(confined) = &sandbox.0.backend else { panic!("it is made of bubblewrap") };
+    if let Some(Groups::V1 { memory, .. } | Groups::V2(memory)) = &confined.groups {
         let folders = || fs::read_dir(memory).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
         until("its group is removed", || folders() == 0).await;
     }
