@@ -86,7 +86,7 @@ enum Command {
         #[arg(long)]
         sandbox: bool,
     },
-    /// Measure how well jobs are matched, on data of your own
+    /// Measure how well jobs are matched and criteria judged, on data of your own
     Eval {
         #[command(subcommand)]
         command: eval::EvalCommand,

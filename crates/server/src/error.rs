@@ -201,7 +201,7 @@ impl Error {
     /// 503: no command check can be run here.
     pub(crate) fn sandbox_unavailable(why: &str) -> Self {
         let message = format!("Command checks cannot be run on this exchange, so none is taken: {why}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox_unavailable", message).retry_after(3_600)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox_unavailable", message).retry_after(60)
     }
 
     /// 429: a user has had as much of the model as they may have on a day.

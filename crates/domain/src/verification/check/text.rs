@@ -16,7 +16,13 @@ const QUOTE: usize = 60;
 pub(super) fn words(text: &str) -> usize {
     let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
     let seen: String = text.chars().filter(|c| !ignorable.contains(*c)).collect();
-    seen.unicode_words().count()
+    let category = CodePointMapData::<GeneralCategory>::new();
+    let is_mark = |c: char| {
+        use GeneralCategory::{EnclosingMark, NonspacingMark, SpacingMark};
+        matches!(category.get(c), EnclosingMark | NonspacingMark | SpacingMark)
+    };
+    // Some marks count as letters, and are none by themselves.
+    seen.unicode_words().filter(|word| word.chars().any(|c| c.is_alphanumeric() && !is_mark(c))).count()
 }
 
 /// A piece of somebody's text between quotation marks: short, and with nothing in it that steers a terminal or a reader.
