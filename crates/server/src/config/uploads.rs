@@ -69,11 +69,7 @@ impl UploadPlace {
 }
 
 impl S3Setting {
-    fn read(
-        place: &str,
-        url: &str,
-        optional: &impl Fn(&'static str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
+    fn read(place: &str, url: &str, optional: &impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         if !is_bucket(bucket) || !prefix.is_empty() && !prefix.split('/').all(is_segment) {
@@ -143,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_bucket_is_read_and_its_keys_are_masked() {
-        let given = [("upload_url", "s3://files/up/load/"), ("upload_s3_endpoint", "http://127.0.0.1:9/"), KEYS[0], KEYS[1]];
+        let given =
+            [("upload_url", "s3://files/up/load/"), ("upload_s3_endpoint", "http://127.0.0.1:9/"), KEYS[0], KEYS[1]];
         let Some(UploadPlace::S3(s3)) = read(&given).unwrap() else { panic!("it is a bucket") };
         assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("files", "up/load"));
         assert_eq!((s3.endpoint.as_deref(), s3.region.as_str()), (Some("http://127.0.0.1:9"), "us-east-1"));

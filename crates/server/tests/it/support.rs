@@ -123,6 +123,11 @@ impl TestApp {
         Self::over(store, outside, LOOPBACK, clock, Arc::new((data, tempfile::tempdir().unwrap())), unhurried()).await
     }
 
+    /// The same, with files kept elsewhere than in a folder.
+    pub async fn keeping(files: Files) -> Self {
+        Self::with(Outside { files, ..Outside::default() }, LOOPBACK, unhurried()).await
+    }
+
     /// The same, matching by meaning too; the model is at work.
     pub async fn embedding(embedder: Embedder) -> Self {
         let outside = Outside { embedder: Some(embedder), ..Outside::default() };
@@ -146,7 +151,8 @@ impl TestApp {
         data: Arc<(Data, tempfile::TempDir)>,
         limits: Limits,
     ) -> Self {
-        let files = Files::folder(data.1.path(), UPLOAD_BYTES).unwrap();
+        let has_place = outside.files.max_bytes().is_some();
+        let files = if has_place { outside.files } else { Files::folder(data.1.path(), UPLOAD_BYTES).unwrap() };
         let outside = Outside { files, ..outside };
         let app = App::new(store, Vault::new(SECRET_KEY), policy(), outside, limits);
         serve::fill(&app).await.unwrap();
