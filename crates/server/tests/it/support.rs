@@ -125,7 +125,10 @@ impl TestApp {
 
     /// The same, with files kept elsewhere than in a folder.
     pub async fn keeping(files: Files) -> Self {
-        Self::with(Outside { files, ..Outside::default() }, LOOPBACK, unhurried()).await
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let outside = Outside { files, ..Outside::default() };
+        Self::over(store, outside, LOOPBACK, clock, Arc::new((data, tempfile::tempdir().unwrap())), unhurried()).await
     }
 
     /// The same, matching by meaning too; the model is at work.
@@ -154,7 +157,8 @@ impl TestApp {
         let has_place = outside.files.max_bytes().is_some();
         let files = if has_place { outside.files } else { Files::folder(data.1.path(), UPLOAD_BYTES).unwrap() };
         let outside = Outside { files, ..outside };
-        let app = App::new(store, Vault::new(SECRET_KEY), policy(), outside, limits);
+        let policy = if has_place { Policy::default() } else { policy() };
+        let app = App::new(store, Vault::new(SECRET_KEY), policy, outside, limits);
         serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let router = router(app.clone()).layer(MockConnectInfo(peer));
