@@ -131,6 +131,8 @@ impl Files {
 
     /// Files of at most `max_bytes` in this bucket, under its prefix. Whether it can be reached shows with the first file.
     pub fn s3(bucket: &S3Setting, max_bytes: u64) -> Result<Self, FilesError> {
+        // Without one its client panics; that there is one already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let is_plain = bucket.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         // A large file may take its time, as long as something comes.
         let client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(S3_CONNECT);
