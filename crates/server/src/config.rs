@@ -5,6 +5,7 @@
 
 mod embedding;
 mod llm;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
 pub use llm::{LlmSetting, Provider, SecondModel};
+pub use uploads::{S3Setting, UploadPlace};
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +49,7 @@ const fn later(key: Key) -> Key {
 }
 
 /// Every setting there is.
-pub const KEYS: [Key; 33] = [
+pub const KEYS: [Key; 37] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
     later(key("public_url", "", "The address that others reach the server at")),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
@@ -71,9 +73,13 @@ pub const KEYS: [Key; 33] = [
     key(
         "upload_url",
         "",
-        "Folder where uploaded files are kept; uploads in data_dir if empty; with PostgreSQL it must be given, a folder that all \
-         nodes share",
+        "Where uploaded files are kept: a folder, or s3://BUCKET/PREFIX; uploads in data_dir if empty; with PostgreSQL it must \
+         be given, one that all nodes share",
     ),
+    key("upload_s3_endpoint", "", "Address of what speaks S3, such as http://127.0.0.1:9000; Amazon's own if left out"),
+    key("upload_s3_region", "us-east-1", "The bucket's region"),
+    secret("upload_s3_access_key", "Id of the key to the bucket"),
+    secret("upload_s3_secret_key", "The key to the bucket"),
     later(secret("stripe_secret_key", "Stripe's secret key")),
     later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
     later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
@@ -245,7 +251,7 @@ pub struct Config {
     /// How command checks are confined.
     pub sandbox: SandboxSetting,
     /// Where uploaded files are kept; none where they are refused.
-    pub upload_folder: Option<PathBuf>,
+    pub upload_place: Option<UploadPlace>,
     /// The largest file that may be uploaded, in bytes.
     pub upload_max_bytes: u64,
     /// Requests a minute with one key, and the measure of the other limits; 0 for none.
@@ -272,6 +278,7 @@ impl fmt::Debug for Config {
             .field("embedding", &self.embedding)
             .field("llm", &self.llm)
             .field("sandbox", &self.sandbox)
+            .field("upload_place", &self.upload_place)
             .finish()
     }
 }
@@ -413,7 +420,7 @@ impl Settings {
             estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             sandbox: self.sandbox()?,
-            upload_folder: self.upload_folder()?,
+            upload_place: UploadPlace::read(&optional)?,
             upload_max_bytes: self.number("upload_max_bytes", 1, 1 << 30, "1 to 1073741824 bytes")?.unsigned_abs(),
             requests_per_minute: self.number("rate_limit_per_minute", 0, 1_000_000, "0 to 1000000")? as u32,
         })
@@ -437,16 +444,6 @@ impl Settings {
             )),
             other => Err(invalid("sandbox", "auto, bwrap, container or off", other)),
         }
-    }
-
-    /// The folder for uploads: several nodes have none in common unless one is given.
-    fn upload_folder(&self) -> Result<Option<PathBuf>, ConfigError> {
-        let url = self.text("upload_url");
-        if url.contains("://") {
-            return Err(invalid("upload_url", "a folder", url));
-        }
-        let beside = || self.text("database_url").is_empty().then(|| Path::new(self.text("data_dir")).join("uploads"));
-        Ok(if url.is_empty() { beside() } else { Some(PathBuf::from(url)) })
     }
 
     fn number(&self, name: &'static str, least: i64, most: i64, needs: &'static str) -> Result<i64, ConfigError> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clawrk_store::{Clock, Store, StoreError};
 
 use crate::app::Outside;
-use crate::config::{Config, LlmSetting};
+use crate::config::{Config, LlmSetting, UploadPlace};
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::files::{Files, FilesError};
@@ -92,8 +92,9 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         Some(llm) => Box::new(Modelled::new(llm, store.clone(), config.estimates_per_day)),
         None => Box::new(Offline),
     };
-    let files = match &config.upload_folder {
-        Some(folder) => Files::folder(folder, config.upload_max_bytes)?,
+    let files = match &config.upload_place {
+        Some(UploadPlace::Folder(folder)) => Files::folder(folder, config.upload_max_bytes)?,
+        Some(UploadPlace::S3(bucket)) => Files::s3(bucket, config.upload_max_bytes)?,
         None => Files::none(),
     };
     let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox.clone()), judge, files };

@@ -1,4 +1,4 @@
-//! Where the bytes of uploaded files are kept: a folder, each file under its id.
+//! Where the bytes of uploaded files are kept: a folder or a bucket, each file under its id.
 //!
 //! | What                        | How                                                                             |
 //! |-----------------------------|---------------------------------------------------------------------------------|
@@ -6,6 +6,9 @@
 //! | it is given up              | what was written is deleted                                                     |
 //! | the server dies on the way  | bytes without a row stay behind, and [`Files::stale`] finds them                |
 //! | a file goes                 | its row first, then its bytes                                                   |
+//!
+//! A bucket takes pieces of 5 MiB and shows nothing of a file before its end; what is given up there is aborted, and
+//! what a server that died left of it is for the bucket's own rule to delete: it is in no listing.
 //!
 //! So there is never a row without its bytes. Nothing is ever held in memory but a piece of each file that is on its way.
 
@@ -15,19 +18,31 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use clawrk_domain::{Timestamp, Upload, UploadId};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Name;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    BackoffConfig, ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// How much of a file is gathered before it is written, in bytes.
+use crate::config::S3Setting;
+
+/// How much of a file is gathered before it is written to the disk, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
+/// The same for S3, which takes no smaller piece but the last; some that speak it want all others alike.
+const S3_PIECE_BYTES: usize = 5 << 20;
 /// Files that come in at once; more wait.
 const AT_ONCE: usize = 32;
+/// The same for S3, whose pieces are held in memory.
+const S3_AT_ONCE: usize = 12;
+/// How long S3 may take to be reached, and how long it may be silent.
+const S3_CONNECT: Duration = Duration::from_secs(5);
+const S3_SILENCE: Duration = Duration::from_secs(30);
 /// No file is on its way for so long, in seconds: what has no row by then never gets one.
 pub const STALE_SECONDS: i64 = 3600;
 
@@ -37,7 +52,10 @@ pub struct Files(Option<Arc<Place>>);
 
 struct Place {
     store: Arc<dyn ObjectStore>,
-    folder: PathBuf,
+    /// None for a bucket.
+    folder: Option<PathBuf>,
+    prefix: Option<Name>,
+    piece_bytes: usize,
     max_bytes: u64,
     seats: Arc<Semaphore>,
 }
@@ -51,9 +69,12 @@ pub enum FilesError {
     /// As many come in as may.
     #[error("too many files come in at once")]
     Busy,
-    /// The place failed.
+    /// The folder failed.
     #[error("the place where files are kept failed")]
-    Store(#[from] object_store::Error),
+    Store(#[source] object_store::Error),
+    /// The bucket failed. What it said is left out: providers repeat keys.
+    #[error("the bucket where files are kept {0}")]
+    Bucket(&'static str),
     /// The folder failed.
     #[error("{path} cannot be used for files")]
     Folder {
@@ -69,11 +90,34 @@ pub enum FilesError {
 
 /// A file that is on its way in. Dropped before its end, it leaves nothing behind.
 pub struct Incoming {
-    upload: Box<dyn MultipartUpload>,
+    place: Arc<Place>,
+    id: UploadId,
+    /// None before the first piece, and when it is over.
+    upload: Option<Box<dyn MultipartUpload>>,
     piece: Vec<u8>,
     size_bytes: u64,
     hasher: Sha256,
     _seat: OwnedSemaphorePermit,
+}
+
+/// Bytes that end too soon, or do not, are an error.
+fn whole(
+    pieces: BoxStream<'static, Result<Bytes, FilesError>>,
+    id: UploadId,
+    size_bytes: u64,
+) -> impl Stream<Item = Result<Bytes, FilesError>> {
+    stream::unfold(Some((pieces, 0)), move |reading| async move {
+        let (mut pieces, seen) = reading?;
+        match pieces.next().await {
+            Some(Ok(piece)) if seen + piece.len() as u64 <= size_bytes => {
+                let seen = seen + piece.len() as u64;
+                Some((Ok(piece), Some((pieces, seen))))
+            }
+            None if seen == size_bytes => None,
+            Some(Err(error)) => Some((Err(error), None)),
+            Some(Ok(_)) | None => Some((Err(FilesError::Damaged(id)), None)),
+        }
+    })
 }
 
 /// What was kept of a file that came in whole.
@@ -99,9 +143,37 @@ impl Files {
         if let Some(around) = std::path::absolute(folder).map_err(fail)?.parent() {
             std::fs::File::open(around).and_then(|around| around.sync_all()).map_err(fail)?;
         }
-        let store = Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true));
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(FilesError::Store)?.with_fsync(true);
         let seats = Arc::new(Semaphore::new(AT_ONCE));
-        Ok(Self(Some(Arc::new(Place { store, folder: folder.to_owned(), max_bytes, seats }))))
+        let (store, folder) = (Arc::new(store), Some(folder.to_owned()));
+        Ok(Self(Some(Arc::new(Place { store, folder, prefix: None, piece_bytes: PIECE_BYTES, max_bytes, seats }))))
+    }
+
+    /// Files of at most `max_bytes` in this bucket, under its prefix. Whether it can be reached shows with the first file.
+    pub fn s3(bucket: &S3Setting, max_bytes: u64) -> Result<Self, FilesError> {
+        // Without one its client panics; that there is one already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let is_plain = bucket.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        // A large file may take its time, as long as something comes.
+        let client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(S3_CONNECT);
+        let client = client.with_read_timeout(S3_SILENCE).with_allow_http(is_plain);
+        let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
+        let retry = RetryConfig { backoff, max_retries: 2, retry_timeout: Duration::from_secs(10) };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&bucket.bucket)
+            .with_region(&bucket.region)
+            .with_access_key_id(&bucket.access_key)
+            .with_secret_access_key(&bucket.secret_key)
+            .with_disable_bulk_delete(true)
+            .with_client_options(client)
+            .with_retry(retry);
+        if let Some(endpoint) = &bucket.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let store = Arc::new(builder.build().map_err(|error| of_bucket(&error))?);
+        let prefix = (!bucket.prefix.is_empty()).then(|| Name::from(bucket.prefix.as_str()));
+        let (piece_bytes, seats) = (S3_PIECE_BYTES, Arc::new(Semaphore::new(S3_AT_ONCE)));
+        Ok(Self(Some(Arc::new(Place { store, folder: None, prefix, piece_bytes, max_bytes, seats }))))
     }
 
     /// What one file may have, in bytes; none when there is no place for files.
@@ -114,17 +186,19 @@ impl Files {
         let place = self.place()?;
         let seat = timeout(patience, Arc::clone(&place.seats).acquire_owned()).await;
         let seat = seat.map_err(|_| FilesError::Busy)?.expect("nobody closes it");
-        let upload = place.store.put_multipart(&name(id)).await?;
-        Ok(Incoming { upload, piece: Vec::new(), size_bytes: 0, hasher: Sha256::new(), _seat: seat })
+        let (place, piece) = (Arc::clone(place), Vec::new());
+        Ok(Incoming { place, id, upload: None, piece, size_bytes: 0, hasher: Sha256::new(), _seat: seat })
     }
 
-    /// The bytes of a file, as they come from the disk; an error in their midst is the end of them.
+    /// The bytes of a file, as they come from where they are kept: so many as were uploaded, or an error at the end.
     pub async fn read(&self, file: &Upload) -> Result<BoxStream<'static, Result<Bytes, FilesError>>, FilesError> {
-        let found = self.place()?.store.get(&name(file.id)).await?;
+        let place = Arc::clone(self.place()?);
+        let found = place.store.get(&place.name(file.id)).await.map_err(|error| place.fail(error))?;
         if found.meta.size != file.size_bytes {
             return Err(FilesError::Damaged(file.id));
         }
-        Ok(found.into_stream().map(|piece| piece.map_err(FilesError::from)).boxed())
+        let pieces = found.into_stream().map(move |piece| piece.map_err(|error| place.fail(error)));
+        Ok(whole(pieces.boxed(), file.id, file.size_bytes).boxed())
     }
 
     /// Whether the bytes are there and are those that were uploaded.
@@ -139,9 +213,10 @@ impl Files {
 
     /// Deletes bytes; that there are none is no error.
     pub async fn delete(&self, id: UploadId) -> Result<(), FilesError> {
-        match self.place()?.store.delete(&name(id)).await {
+        let place = self.place()?;
+        match place.store.delete(&place.name(id)).await {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(place.fail(error)),
         }
     }
 
@@ -149,19 +224,20 @@ impl Files {
     /// none of ours.
     pub async fn stale(&self, now: Timestamp) -> Result<Vec<UploadId>, FilesError> {
         let Some(place) = &self.0 else { return Ok(Vec::new()) };
-        let (mut all, mut stale) = (place.store.list(None), Vec::new());
+        let (mut all, mut stale) = (place.store.list(place.prefix.as_ref()), Vec::new());
         while let Some(found) = all.next().await {
-            let id = found?.location.filename().and_then(|name| name.parse::<UploadId>().ok());
-            stale.extend(id.filter(|id| is_stale(*id, now)));
+            let found = found.map_err(|error| place.fail(error))?.location;
+            let id = found.filename().and_then(|name| name.parse::<UploadId>().ok());
+            stale.extend(id.filter(|id| place.name(*id) == found && is_stale(*id, now)));
         }
         Ok(stale)
     }
 
     /// Deletes what a server that died left of files that had not come in whole; how many there were.
     pub async fn drop_pieces(&self, now: Timestamp) -> Result<usize, FilesError> {
-        let Some(place) = &self.0 else { return Ok(0) };
-        let fail = |source| FilesError::Folder { path: place.folder.display().to_string(), source };
-        let (mut entries, mut count) = (tokio::fs::read_dir(&place.folder).await.map_err(fail)?, 0);
+        let Some(folder) = self.0.as_ref().and_then(|place| place.folder.as_ref()) else { return Ok(0) };
+        let fail = |source| FilesError::Folder { path: folder.display().to_string(), source };
+        let (mut entries, mut count) = (tokio::fs::read_dir(folder).await.map_err(fail)?, 0);
         while let Some(entry) = entries.next_entry().await.map_err(fail)? {
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.split_once('#')).and_then(|(id, _)| id.parse().ok());
@@ -173,42 +249,100 @@ impl Files {
         Ok(count)
     }
 
-    fn place(&self) -> Result<&Place, FilesError> {
-        self.0.as_deref().ok_or(FilesError::NoPlace)
+    fn place(&self) -> Result<&Arc<Place>, FilesError> {
+        self.0.as_ref().ok_or(FilesError::NoPlace)
+    }
+}
+
+impl Place {
+    fn name(&self, id: UploadId) -> Name {
+        let id = id.to_string();
+        self.prefix.as_ref().map_or_else(|| Name::from(id.as_str()), |prefix| prefix.clone().join(id.as_str()))
+    }
+
+    fn fail(&self, error: object_store::Error) -> FilesError {
+        if self.folder.is_some() { FilesError::Store(error) } else { of_bucket(&error) }
     }
 }
 
 impl Incoming {
     /// Takes the next bytes.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), FilesError> {
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), FilesError> {
         self.hasher.update(bytes);
         self.size_bytes += bytes.len() as u64;
+        while self.piece.len() + bytes.len() >= self.place.piece_bytes {
+            let (now, later) = bytes.split_at(self.place.piece_bytes - self.piece.len());
+            self.piece.extend_from_slice(now);
+            self.put().await?;
+            bytes = later;
+        }
         self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES { self.put().await } else { Ok(()) }
+        Ok(())
     }
 
-    /// Puts the file in its place; it is on the disk when this returns.
+    /// Puts the file in its place; it is on the disk, or with the provider, when this returns.
     pub async fn finish(mut self) -> Result<Kept, FilesError> {
-        if !self.piece.is_empty() {
+        if self.upload.is_none() && self.place.folder.is_none() {
+            let piece = PutPayload::from(std::mem::take(&mut self.piece));
+            let put = self.place.store.put(&self.place.name(self.id), piece).await;
+            put.map_err(|error| self.place.fail(error))?;
+            return Ok(self.kept());
+        }
+        if !self.piece.is_empty() || self.upload.is_none() {
             self.put().await?;
         }
-        self.upload.complete().await?;
-        Ok(Kept { size_bytes: self.size_bytes, sha256: self.hasher.finalize().into() })
+        // It stays where it can be dropped until it is whole.
+        if let Some(upload) = &mut self.upload {
+            upload.complete().await.map_err(|error| self.place.fail(error))?;
+        }
+        self.upload = None;
+        Ok(self.kept())
     }
 
     /// Gives the file up.
     pub async fn abort(mut self) -> Result<(), FilesError> {
-        Ok(self.upload.abort().await?)
+        let Some(mut upload) = self.upload.take() else { return Ok(()) };
+        upload.abort().await.map_err(|error| self.place.fail(error))
     }
 
     async fn put(&mut self) -> Result<(), FilesError> {
-        let piece = std::mem::take(&mut self.piece);
-        Ok(self.upload.put_part(PutPayload::from(piece)).await?)
+        if self.upload.is_none() {
+            let upload = self.place.store.put_multipart(&self.place.name(self.id)).await;
+            self.upload = Some(upload.map_err(|error| self.place.fail(error))?);
+        }
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let piece = PutPayload::from(std::mem::take(&mut self.piece));
+        upload.put_part(piece).await.map_err(|error| self.place.fail(error))
+    }
+
+    fn kept(&mut self) -> Kept {
+        Kept { size_bytes: self.size_bytes, sha256: std::mem::take(&mut self.hasher).finalize().into() }
     }
 }
 
-fn name(id: UploadId) -> Name {
-    Name::from(id.to_string())
+impl Drop for Incoming {
+    /// What lies in a folder goes with its writer; a provider must be told.
+    fn drop(&mut self) {
+        let Some(mut upload) = self.upload.take().filter(|_| self.place.folder.is_none()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = upload.abort().await {
+                tracing::warn!(cause = %of_bucket(&error), "pieces of a file were left in the bucket");
+            }
+        });
+    }
+}
+
+/// What is told of a bucket's error.
+fn of_bucket(error: &object_store::Error) -> FilesError {
+    FilesError::Bucket(match error {
+        object_store::Error::NotFound { .. } => "has no such object, or there is no such bucket",
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            "refuses our key: see upload_s3_access_key, upload_s3_secret_key and upload_s3_region"
+        }
+        object_store::Error::Generic { .. } => "did not answer, or with an error: see upload_s3_endpoint",
+        _ => "failed",
+    })
 }
 
 /// Whether a file of this id is older than any that is still on its way: an id begins with the time.

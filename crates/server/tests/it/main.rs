@@ -6,12 +6,14 @@
 
 mod agents;
 mod board;
+mod bucket;
 mod conventions;
 mod directory;
 mod edge;
 
 mod endpoint;
 mod fake_llm;
+mod fake_s3;
 mod fields;
 mod idempotency;
 mod jobs;

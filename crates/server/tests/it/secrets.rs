@@ -226,7 +226,8 @@ async fn what_is_printed_of_the_settings_shows_no_secret() {
     let secrets = KEYS.iter().filter(|key| key.secret).map(|key| key.name);
     let flags =
         secrets.map(|name| (name.to_owned(), if name == "database_url" { url.clone() } else { secret.to_owned() }));
-    let model = [("embed_url", "http://127.0.0.1:1"), ("embed_model", "m"), ("llm_model", "m")];
+    let model =
+        [("embed_url", "http://127.0.0.1:1"), ("embed_model", "m"), ("llm_model", "m"), ("upload_url", "s3://files")];
     let flags = flags.chain(model.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let settings = Settings::read(&Sources { flags: flags.collect(), ..Sources::default() }).unwrap();
     let config = settings.config().unwrap();

@@ -123,6 +123,14 @@ impl TestApp {
         Self::over(store, outside, LOOPBACK, clock, Arc::new((data, tempfile::tempdir().unwrap())), unhurried()).await
     }
 
+    /// The same, with files kept elsewhere than in a folder.
+    pub async fn keeping(files: Files) -> Self {
+        let clock = Clock::manual("2025-01-01T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (store, data) = store(Policy::default(), clock.clone()).await;
+        let outside = Outside { files, ..Outside::default() };
+        Self::over(store, outside, LOOPBACK, clock, Arc::new((data, tempfile::tempdir().unwrap())), unhurried()).await
+    }
+
     /// The same, matching by meaning too; the model is at work.
     pub async fn embedding(embedder: Embedder) -> Self {
         let outside = Outside { embedder: Some(embedder), ..Outside::default() };
@@ -151,9 +159,11 @@ impl TestApp {
         data: Arc<(Data, tempfile::TempDir)>,
         limits: Limits,
     ) -> Self {
-        let files = Files::folder(data.1.path(), UPLOAD_BYTES).unwrap();
+        let has_place = outside.files.max_bytes().is_some();
+        let files = if has_place { outside.files } else { Files::folder(data.1.path(), UPLOAD_BYTES).unwrap() };
         let outside = Outside { files, ..outside };
-        let policy = Policy { has_judge: outside.judge.is_some(), ..policy() };
+        let rules = if has_place { Policy::default() } else { policy() };
+        let policy = Policy { has_judge: outside.judge.is_some(), ..rules };
         let app = App::new(store, Vault::new(SECRET_KEY), policy, outside, limits);
         serve::fill(&app).await.unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
