@@ -95,7 +95,8 @@ async fn serve(
     if bucket.mood == Mood::Down {
         return error(503, &format!("SlowDown {ACCESS_KEY}"));
     }
-    let answer = is_signed(&headers, &body).and_then(|()| bucket.answer(&method, &uri, body));
+    let range = headers.get("range").and_then(|range| range.to_str().ok());
+    let answer = is_signed(&headers, &body).and_then(|()| bucket.answer(&method, &uri, range, body));
     answer.unwrap_or_else(|(status, code)| {
         if !matches!(code, "NoSuchKey" | "NoSuchUpload") {
             bucket.wrong.push(format!("{method} {uri}: {code}"));
@@ -130,7 +131,7 @@ fn is_signed(headers: &HeaderMap, body: &[u8]) -> Result<(), (u16, &'static str)
 }
 
 impl Bucket {
-    fn answer(&mut self, method: &Method, uri: &Uri, body: Bytes) -> Answer {
+    fn answer(&mut self, method: &Method, uri: &Uri, range: Option<&str>, body: Bytes) -> Answer {
         let path = uri.path().strip_prefix("/files").ok_or((404, "NoSuchBucket"))?;
         let key = path.trim_start_matches('/').to_owned();
         let query: BTreeMap<String, String> =
@@ -151,7 +152,7 @@ impl Bucket {
                 self.objects.insert(key, body);
                 Ok(Response::builder().header("etag", tag).body(Body::empty()).unwrap())
             }
-            ("GET" | "HEAD", None) => self.read(&key),
+            ("GET" | "HEAD", None) => self.read(&key, range),
             ("DELETE", None) if query.is_empty() => {
                 self.objects.remove(&key);
                 Ok(empty(204))
@@ -200,12 +201,24 @@ impl Bucket {
         Ok(xml(200, format!("<{result}><Key>{key}</Key><ETag>{tag}</ETag></{result}>")))
     }
 
-    fn read(&self, key: &str) -> Answer {
-        let bytes = self.objects.get(key).ok_or((404, "NoSuchKey"))?.clone();
-        let head = Response::builder().header("content-length", bytes.len()).header("etag", tag(&bytes));
-        let head = head.header("last-modified", "Wed, 01 Jan 2025 12:00:00 GMT");
+    fn read(&self, key: &str, range: Option<&str>) -> Answer {
+        let whole = self.objects.get(key).ok_or((404, "NoSuchKey"))?.clone();
+        let asked = range.map(|range| {
+            let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let (from, to) = (from.parse::<usize>().ok()?, to.parse::<usize>().map_or(whole.len(), |last| last + 1));
+            (from < to && to <= whole.len()).then_some((from, to))
+        });
+        let (from, to) = asked.unwrap_or(Some((0, whole.len()))).ok_or((416, "InvalidRange"))?;
+        let bytes = whole.slice(from..to);
+        let head = Response::builder().header("content-length", bytes.len()).header("etag", tag(&whole));
+        let mut head = head.header("last-modified", "Wed, 01 Jan 2025 12:00:00 GMT");
+        if range.is_some() {
+            let last = to.saturating_sub(1);
+            head = head.status(206).header("content-range", format!("bytes {from}-{last}/{}", whole.len()));
+        }
         let body = if self.mood == Mood::BreaksOff {
-            let half = bytes.slice(..bytes.len() / 2);
+            // Whoever asks for the rest gets no further.
+            let half = if range.is_some() { Bytes::new() } else { bytes.slice(..bytes.len() / 2) };
             Body::from_stream(futures_util::stream::iter([Ok(half), Err(std::io::Error::other("it broke off"))]))
         } else {
             Body::from(bytes)
