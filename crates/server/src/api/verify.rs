@@ -86,11 +86,15 @@ pub async fn verify(
     // A body has had its room for as long as it took to read: a verification may take minutes.
     drop(input.room);
     let seat = app.verifiers.visitor(caller.user).ok_or_else(Error::too_many_verifications)?;
+    let place = match accepts_events(&request.headers) {
+        true => Some(app.streams.admit(peer_of(&request.extensions)).ok_or_else(Error::too_many_streams)?),
+        false => None,
+    };
+    // Whoever is refused for want of room loses nothing of the day's.
     if !wanted.criteria.is_empty() && !app.store.spend(caller.user, BUDGET, app.limits.verifications_per_day).await? {
         return Err(Error::budget_spent(app.limits.verifications_per_day));
     }
-    if accepts_events(&request.headers) {
-        let place = app.streams.admit(peer_of(&request.extensions)).ok_or_else(Error::too_many_streams)?;
+    if let Some(place) = place {
         return Ok(followed(app, wanted, seat, place));
     }
     let log = wanted.log(&app);

@@ -91,7 +91,9 @@ fn forms(value: &str) -> Vec<String> {
         forms.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(value)));
         let hex = hex::encode(value);
         forms.extend([hex.to_uppercase(), hex]);
-        forms.push(form_urlencoded::byte_serialize(value.as_bytes()).collect());
+        let percent: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let plain = percent.replace('+', "%20");
+        forms.extend([in_lower_hex(&percent), in_lower_hex(&plain), percent, plain]);
         let json = serde_json::to_string(value).expect("a string is JSON");
         let json = &json[1..json.len() - 1];
         forms.extend([json.to_owned(), in_ascii(json), value.replace('\\', "\\\\")]);
@@ -105,6 +107,13 @@ fn forms(value: &str) -> Vec<String> {
     }
     forms.retain(|form| !form.trim().is_empty());
     forms
+}
+
+/// Percent-encoding with small letters in its numbers.
+fn in_lower_hex(percent: &str) -> String {
+    let mut pieces = percent.split('%');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| format!("{text}%{}{}", piece[..2].to_lowercase(), &piece[2..]))
 }
 
 /// JSON without a letter that is not ASCII.
@@ -201,5 +210,9 @@ mod tests {
         assert_eq!(scrub.clean("caf\\u00e9 \\\"x\\\" \\\\ y"), "[NAME]");
         assert_eq!(scrub.clean("caf\u{e9} \"x\" \\\\ y"), "[NAME]");
         assert_eq!(scrub.clean("5 on 123"), "5 on [PIN]");
+        let scrub = scrubber(&[("PATH_KEY", "my key/of it")]);
+        for form in ["my+key%2Fof+it", "my%20key%2Fof%20it", "my%20key%2fof%20it"] {
+            assert_eq!(scrub.clean(form), "[PATH_KEY]");
+        }
     }
 }

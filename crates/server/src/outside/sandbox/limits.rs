@@ -23,8 +23,8 @@ pub(super) const INODES: u64 = 50_000;
 /// Standard output and standard error together, in bytes.
 pub(super) const OUTPUT: usize = 1 << 20;
 
-/// A longer line is told in pieces, in bytes.
-pub(super) const LINE: usize = 8 << 10;
+/// So much is kept of what a command says that does not start, in bytes.
+pub(super) const SAID: usize = 8 << 10;
 
 /// The command and its variables together, in bytes.
 pub(super) const ERRAND: usize = 60 << 10;

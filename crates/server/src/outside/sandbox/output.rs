@@ -1,7 +1,7 @@
 //! What a command prints: cut into lines as it comes, counted, and without the job's variables.
 //!
-//! A line is told without its end; what is not UTF-8 is replaced, control characters stay. One of more than 8 KiB comes
-//! in pieces.
+//! A line is told without its end; what is not UTF-8 is replaced, control characters stay. It is told whole, however long
+//! it is: a value that was cut in two would not be found in either piece. What is left when there is too much is not told.
 
 use std::collections::BTreeMap;
 
@@ -50,12 +50,20 @@ impl<F: FnMut(Stream, &str)> Printed<F> {
         let taken = bytes.len().min(self.left);
         self.left -= taken;
         self.waiting(stream).extend_from_slice(&bytes[..taken]);
-        while let Some(length) = whole_line(self.waiting(stream)) {
-            let rest = self.waiting(stream).split_off(length);
+        // What was there before has no end in it.
+        let mut seen = self.waiting(stream).len() - taken;
+        while let Some(end) = memchr::memchr(b'\n', &self.waiting(stream)[seen..]) {
+            let rest = self.waiting(stream).split_off(seen + end + 1);
             let line = std::mem::replace(self.waiting(stream), rest);
             self.tell(stream, &line);
+            seen = 0;
         }
-        if taken < bytes.len() { Err(TooMuch) } else { Ok(()) }
+        if taken == bytes.len() {
+            return Ok(());
+        }
+        self.out.clear();
+        self.err.clear();
+        Err(TooMuch)
     }
 
     /// Tells the lines that have no end.
@@ -84,38 +92,6 @@ impl<F: FnMut(Stream, &str)> Printed<F> {
             }
         }
         (self.tell)(stream, &text);
-    }
-}
-
-/// How many bytes the first whole line has, its end among them.
-fn whole_line(bytes: &[u8]) -> Option<usize> {
-    match memchr::memchr(b'\n', &bytes[..bytes.len().min(limits::LINE)]) {
-        Some(end) => Some(end + 1),
-        None if bytes.len() >= limits::LINE => Some(limits::LINE - cut_character(&bytes[..limits::LINE])),
-        None => None,
-    }
-}
-
-/// How many bytes at the end are the beginning of a character.
-fn cut_character(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(&bytes[bytes.len() - 4..]) {
-        Ok(_) => 0,
-        // The four may begin in the middle of a character, too.
-        Err(_) => (1..4)
-            .find(|&back| {
-                let lead = bytes[bytes.len() - back];
-                let length = if lead >= 0xf0 {
-                    4
-                } else if lead >= 0xe0 {
-                    3
-                } else if lead >= 0xc0 {
-                    2
-                } else {
-                    1
-                };
-                length > back
-            })
-            .unwrap_or(0),
     }
 }
 
@@ -148,22 +124,24 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_comes_in_pieces_and_no_character_is_cut() {
-        for lead in 0..4 {
-            let text = "x".repeat(lead) + &"a€😀".repeat(5_000);
-            let (lines, whole) = told(&[(Stream::Out, text.as_bytes())], &[]);
-            assert!(whole && lines.len() > 4 && lines.iter().all(|(_, text)| text.len() <= limits::LINE));
-            assert_eq!(texts(&lines).concat(), text);
+    fn a_long_line_is_told_whole_and_hides_what_stands_anywhere_in_it() {
+        for lead in [0, 8_180, 8_188, 100_000] {
+            let text = "x".repeat(lead) + "secret-canary" + &"a€😀".repeat(5_000);
+            let chunks: Vec<(Stream, &[u8])> =
+                text.as_bytes().chunks(4_096).map(|chunk| (Stream::Out, chunk)).collect();
+            let (lines, whole) = told(&chunks, &[("KEY", "secret-canary")]);
+            assert!(whole);
+            assert_eq!(texts(&lines), [text.replace("secret-canary", "***")]);
         }
     }
 
     #[test]
     fn more_than_the_limit_is_not_told() {
-        let flood = vec![b'y'; limits::OUTPUT];
+        let flood = vec![b'y'; limits::OUTPUT - 2];
         assert!(told(&[(Stream::Out, &flood)], &[]).1);
-        let (lines, whole) = told(&[(Stream::Out, &flood), (Stream::Err, b"y")], &[]);
+        let (lines, whole) = told(&[(Stream::Out, b"a\n"), (Stream::Out, &flood), (Stream::Err, b"y")], &[]);
         assert!(!whole);
-        assert_eq!(texts(&lines).concat().len(), limits::OUTPUT);
+        assert_eq!(texts(&lines), ["a"], "a line without its end may hold the beginning of a value");
     }
 
     #[test]

@@ -85,8 +85,8 @@ pub(super) async fn run(
 /// Tells lines on, and keeps the first of standard error: what does not start says there why.
 pub(super) fn keeping(said: &mut String, mut output: impl FnMut(&str)) -> impl FnMut(Stream, &str) {
     move |stream, line| {
-        if stream == Stream::Err && said.len() < limits::LINE {
-            said.push_str(line);
+        if stream == Stream::Err && said.len() < limits::SAID {
+            said.extend(line.chars().take(limits::SAID));
             said.push('\n');
         }
         output(line);
