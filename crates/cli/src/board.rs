@@ -130,7 +130,7 @@ async fn list(args: &BoardArgs, client: &Client) -> Result<Vec<Value>, Failure> 
         let mut query: Vec<(&str, &str)> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
         query.push(("limit", &limit));
         query.extend(after.as_deref().map(|cursor| ("after", cursor)));
-        let Page { body, next } = client.page_public(&PATH, &query).await?;
+        let Page { body, next } = client.public_page(&PATH, &query).await?;
         let Value::Array(mut found) = body else { return Err(client.unexpected("it is not a list")) };
         jobs.append(&mut found);
         jobs.truncate(wanted);

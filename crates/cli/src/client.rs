@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A stream says something at least every 15 seconds; one that is silent for so long is dead.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Refusals that a moment's wait does not change, whatever their status.
-const LASTING: [&str; 4] = ["budget_spent", "llm_not_configured", "not_available_yet", "sandbox_unavailable"];
+const LASTING: [&str; 3] = ["budget_spent", "llm_not_configured", "sandbox_unavailable"];
 /// The largest page of a list.
 pub(crate) const PAGE: usize = 200;
 
@@ -120,11 +120,6 @@ impl Client {
         self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await
     }
 
-    /// Reads a page of something that everybody may read.
-    pub(crate) async fn page_public(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Page, Failure> {
-        self.send(Request { query, needs_key: false, ..Request::new(Method::GET, path) }).await
-    }
-
     /// Opens a stream that everybody may read, from behind an event on.
     pub(crate) async fn follow_public(
         &self,
@@ -156,7 +151,16 @@ impl Client {
     }
 
     async fn opened(&self, outgoing: reqwest::RequestBuilder) -> Result<Following<'_>, Failure> {
-        let outgoing = self.with_key(outgoing).header(ACCEPT, "text/event-stream");
+        let (following, headers) = self.begun(outgoing.header(ACCEPT, "text/event-stream")).await?;
+        if header(&headers, CONTENT_TYPE.as_str()).is_none_or(|kind| !kind.starts_with("text/event-stream")) {
+            return Err(self.unexpected("it is not a stream of events"));
+        }
+        Ok(following)
+    }
+
+    /// Sends a request whose answer is read piece by piece.
+    async fn begun(&self, outgoing: reqwest::RequestBuilder) -> Result<(Following<'_>, HeaderMap), Failure> {
+        let outgoing = self.with_key(outgoing);
         let answer = timeout(CALL_TIMEOUT, outgoing.send()).await.map_err(|_| self.late())?;
         let response = answer.map_err(|error| self.unreachable(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -164,10 +168,7 @@ impl Client {
             let bytes = timeout(CALL_TIMEOUT, self.read(response)).await.map_err(|_| self.late())??;
             return Err(self.refusal(status, &headers, &bytes));
         }
-        if header(&headers, CONTENT_TYPE.as_str()).is_none_or(|kind| !kind.starts_with("text/event-stream")) {
-            return Err(self.unexpected("it is not a stream of events"));
-        }
-        Ok(Following { client: self, response })
+        Ok((Following { client: self, response }, headers))
     }
 
     /// Reads a page of at most `limit` entries (1 to 200).
@@ -235,20 +236,12 @@ impl Client {
 
     /// Begins to read a file: what the server calls it, and its bytes.
     pub(crate) async fn download(&self, id: &str) -> Result<(String, Following<'_>), Failure> {
-        if self.settings.key.is_none() {
-            return Err(self.settings.not_signed_in());
-        }
-        let outgoing = self.with_key(self.http.get(address(&self.settings.server, &["api", "uploads", id], &[])));
-        let answer = timeout(CALL_TIMEOUT, outgoing.send()).await.map_err(|_| self.late())?;
-        let response = answer.map_err(|error| self.unreachable(&error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        if !status.is_success() {
-            let bytes = timeout(CALL_TIMEOUT, self.read(response)).await.map_err(|_| self.late())??;
-            return Err(self.refusal(status, &headers, &bytes));
-        }
+        self.must_have_key()?;
+        let url = address(&self.settings.server, &["api", "uploads", id], &[]);
+        let (following, headers) = self.begun(self.http.get(url)).await?;
         let said = header(&headers, "content-disposition").unwrap_or_default();
         let name = said.split_once("filename=\"").and_then(|(_, rest)| rest.split_once('"'));
-        Ok((name.map_or_else(|| id.to_owned(), |(name, _)| name.to_owned()), Following { client: self, response }))
+        Ok((name.map_or_else(|| id.to_owned(), |(name, _)| name.to_owned()), following))
     }
 
     /// Changes something.

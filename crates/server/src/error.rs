@@ -128,12 +128,6 @@ impl Error {
         Self::new(StatusCode::CONFLICT, "idempotency_in_progress", message).retry_after(1)
     }
 
-    /// 503: the feature is not part of this version.
-    pub fn not_available_yet(what: &'static str) -> Self {
-        let message = format!("This version of the exchange does not take {what} yet");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_available_yet", message).retry_after(86_400)
-    }
-
     /// 503: something that we need is away.
     pub fn unavailable() -> Self {
         let message = "The exchange cannot reach its database: try again soon";

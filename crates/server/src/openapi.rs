@@ -20,7 +20,7 @@ const RETRY_AFTER: (&str, &str) = ("Retry-After", "In how many seconds to try ag
 const SHARED: [(&str, &str, &str, bool); 3] = [
     ("413", "BodyTooLarge", "The body is too large", false),
     ("429", "TooManyRequests", "Too many requests of a kind within a minute", true),
-    ("503", "Unavailable", "The database is away or slow, or this version does not take something yet", true),
+    ("503", "Unavailable", "The database is away or slow, or the exchange lacks what this needs", true),
 ];
 
 /// Completes what the routes say: unique operation ids, the headers and refusals that many share, and that absent

@@ -3,7 +3,7 @@
 //! | Looks at | With            | Seats on a node                                    |
 //! |----------|-----------------|----------------------------------------------------|
 //! | checks   | the submission  | a few: they take milliseconds                      |
-//! | commands | a sandbox       | as many as the sandbox has room for                |
+//! | commands | a sandbox       | a few: those without a turn in the sandbox wait    |
 //! | criteria | a model         | some: they wait for somebody else's machine        |
 //!
 //! A submission's way from look to look is the domain's: see `domain/verification/stage.rs`. A look is a leased task,
