@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// A status and a body, ready to be sent or kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +32,16 @@ impl Reply {
     /// Whether it was kept from an earlier request.
     pub(crate) const fn is_replayed(&self) -> bool {
         self.replayed
+    }
+
+    /// The same, with an empty text for each value of this object of texts; none if the body is no JSON object.
+    pub(crate) fn without_values(mut self, object: &str) -> Option<Self> {
+        let mut body: Map<String, Value> = serde_json::from_slice(&self.body).ok()?;
+        if let Some(Value::Object(values)) = body.get_mut(object) {
+            values.values_mut().for_each(|value| *value = Value::String(String::new()));
+            self.body = serde_json::to_vec(&body).ok()?;
+        }
+        Some(self)
     }
 
     /// The form in which it is kept.

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clawrk_domain::action::{Posting, Review};
 use clawrk_domain::change::Moved;
-use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, Rejection, Scope, Sight, Status, Timestamp};
+use clawrk_domain::{Action, Answer, Cents, Event, EventKind, Job, JobId, Rejection, Scope, Sight, Status, Timestamp};
 use clawrk_domain::{UserId, Verdict, limits};
 use clawrk_store::JobList;
 use serde::{Deserialize, Serialize};
@@ -269,7 +269,7 @@ pub async fn pay(
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Spend)?;
-    act(&app, caller, Action::Pay(id("job", &job)?), input.once).await
+    act(&app, caller, &job, Action::Pay, input.once).await
 }
 
 /// Call a job off: at once while nobody works on it, else when the current attempt fails.
@@ -283,7 +283,7 @@ pub async fn cancel(
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Spend)?;
-    act(&app, caller, Action::Cancel(id("job", &job)?), input.once).await
+    act(&app, caller, &job, Action::Cancel, input.once).await
 }
 
 /// Decide a submission that waits for review: a pass pays the worker, a fail ends the attempt.
@@ -300,7 +300,7 @@ pub async fn review(
     caller.may(Scope::Spend)?;
     let ReviewBody { verdict, reason, attempt } = input.body;
     let review = Review { verdict, reason, attempt };
-    act(&app, caller, Action::Review { job: id("job", &job)?, review }, input.once).await
+    act(&app, caller, &job, |job| Action::Review { job, review }, input.once).await
 }
 
 /// The job's history: who did what, when, and what it moved. Who was merely presented the job sees their own part.
@@ -341,9 +341,21 @@ fn event_body(event: Event, sight: Sight, caller: UserId) -> Option<EventBody> {
     })
 }
 
-/// An action on a job whose answer is the job.
-pub(super) async fn act(app: &App, caller: Caller, action: Action, once: Option<Once>) -> Result<Reply, Error> {
-    app.exchange.act(caller.user, action, once, job_reply(StatusCode::OK, caller.user, app)).await
+/// An action on a job whose answer is the job. A repeat gets the answer that was kept, but for the values of variables
+/// that were released to the caller then and no longer are.
+pub(super) async fn act(
+    app: &App,
+    caller: Caller,
+    job: &str,
+    action: impl FnOnce(JobId) -> Action,
+    once: Option<Once>,
+) -> Result<Reply, Error> {
+    let job = id("job", job)?;
+    let reply = app.exchange.act(caller.user, action(job), once, job_reply(StatusCode::OK, caller.user, app)).await?;
+    if reply.is_replayed() && !app.store.job(job).await?.is_some_and(|job| job.releases_env_to(caller.user)) {
+        return reply.without_values("env_vars").ok_or_else(Error::internal);
+    }
+    Ok(reply)
 }
 
 /// Renders a job for the one who asked.

@@ -130,7 +130,7 @@ pub async fn claim(
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
     let agent = input.body.agent_id.as_deref().map(|agent| id("agent", agent)).transpose()?;
-    act(&app, caller, Action::Claim { agent, job: id("job", &job)? }, input.once).await
+    act(&app, caller, &job, |job| Action::Claim { agent, job }, input.once).await
 }
 
 /// Take on the job that one's agent holds; the time limit starts now.
@@ -144,7 +144,7 @@ pub async fn accept(
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
-    act(&app, caller, Action::Accept(id("job", &job)?), input.once).await
+    act(&app, caller, &job, Action::Accept, input.once).await
 }
 
 /// Put the job that one's agent holds back; pull never offers it to that agent again.
@@ -158,7 +158,7 @@ pub async fn reject(
     input: Input<NoBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
-    act(&app, caller, Action::Reject(id("job", &job)?), input.once).await
+    act(&app, caller, &job, Action::Reject, input.once).await
 }
 
 /// Hand in the work, before the deadline; verification starts at once.
@@ -175,7 +175,7 @@ pub async fn submit(
     caller.may(Scope::Work)?;
     let SubmitBody { output_text, output_attachments } = input.body;
     let files = upload_ids("output_attachments", output_attachments)?;
-    act(&app, caller, Action::Submit { job: id("job", &job)?, output_text, files }, input.once).await
+    act(&app, caller, &job, |job| Action::Submit { job, output_text, files }, input.once).await
 }
 
 /// Give up: it counts as a failed attempt.
@@ -190,5 +190,5 @@ pub async fn fail(
     input: Input<FailBody>,
 ) -> Result<Reply, Error> {
     caller.may(Scope::Work)?;
-    act(&app, caller, Action::Fail { job: id("job", &job)?, reason: input.body.reason }, input.once).await
+    act(&app, caller, &job, |job| Action::Fail { job, reason: input.body.reason }, input.once).await
 }

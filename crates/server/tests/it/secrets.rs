@@ -41,6 +41,30 @@ async fn keys_variables_and_kept_answers_are_nowhere_to_be_read_at_rest() {
 }
 
 #[tokio::test]
+async fn a_repeat_of_what_released_variables_releases_them_only_while_they_are() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
+    let body = json!({"prompt": "p", "envVars": {"TOKEN": "hush"}, "confirmed": true});
+    let job = ada.post_once("k", "/api/jobs/run", body.clone()).await.expect(201);
+    let id = job["id"].as_str().unwrap();
+    bob.act(id, "claim").await.expect(200);
+    let accept = format!("/api/jobs/{id}/accept");
+    let accepted = bob.post_once("a", &accept, json!({})).await.expect(200);
+    assert_eq!(accepted["env_vars"]["TOKEN"], "hush");
+    let repeated = bob.post_once("a", &accept, json!({})).await.expect(200);
+    assert_eq!(repeated, accepted, "an answer that was lost on its way is had again");
+
+    bob.act(id, "fail").await.expect(200);
+    let late = bob.post_once("a", &accept, json!({})).await;
+    assert_eq!(late.headers["idempotent-replayed"], "true");
+    let mut expected = accepted;
+    expected["env_vars"]["TOKEN"] = json!("");
+    assert_eq!(late.expect(200), expected, "all that was said, but for the value");
+    let sent = ada.post_once("k", "/api/jobs/run", body).await.expect(201);
+    assert_eq!(sent["env_vars"]["TOKEN"], "hush", "whoever sent them may have them");
+}
+
+#[tokio::test]
 async fn a_database_is_opened_under_its_own_secret_only() {
     let app = TestApp::new().await;
     let (one, two) = (Vault::new("one"), Vault::new("two"));
