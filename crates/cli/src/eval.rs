@@ -192,11 +192,19 @@ fn read<T: DeserializeOwned>(path: &Path, command: &str) -> Result<Vec<(usize, T
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let read = lines.map(|(line, number)| {
         serde_json::from_str(line).map(|read| (number, read)).map_err(|error| {
-            Failure::failed("bad_data", format!("{}, line {number}: {error}", path.display()))
-                .hint(format!("`clawrk eval {command} --help` shows what a line looks like"))
+            let problem = match error.is_data() {
+                true => error.to_string(),
+                false => format!("it is not JSON, as column {} shows", error.column()),
+            };
+            bad_line(path, number, &problem, command)
         })
     });
     read.collect()
+}
+
+fn bad_line(path: &Path, number: usize, problem: &str, command: &str) -> Failure {
+    Failure::failed("bad_data", format!("{}, line {number}: {problem}", path.display()))
+        .hint(format!("`clawrk eval {command} --help` shows what a line looks like"))
 }
 
 fn unnumbered<T>(lines: Vec<(usize, T)>) -> Vec<T> {

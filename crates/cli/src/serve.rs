@@ -27,11 +27,15 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let _claim = open::claim(&config).map_err(anyhow::Error::from)?;
+    let claim = open::claim(&config).map_err(anyhow::Error::from)?;
     let app = clawrk_server::open(&config).await.map_err(|error| match error {
         OpenError::SecretMissing => Failure::usage(error.to_string()),
         error => anyhow::Error::from(error).into(),
     })?;
+    if claim.is_some() {
+        // Whoever had a task of this folder in hand is gone: nobody waits until that shows.
+        app.store.end_leases().await.map_err(anyhow::Error::from)?;
+    }
     Ok(serve_until_stopped(app, &config).await?)
 }
 

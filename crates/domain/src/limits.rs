@@ -62,7 +62,7 @@ pub fn name(field: &'static str, text: &str) -> Result<String, Rejection> {
 
 /// A text that must say something, at most `max` characters long.
 pub fn required_text(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err(Rejection::invalid(field, "must not be blank"));
     }
     at_most(field, text, max)
@@ -182,6 +182,7 @@ mod tests {
             " \u{200b} \u{3000}\u{2060}",
         ] {
             assert!(name("name", unseen).is_err(), "{unseen:?}");
+            assert!(criteria(&[unseen.to_owned()]).is_err(), "{unseen:?}");
         }
         // Names need joiners and selectors between letters and in pictures.
         for seen in ["\u{200b}a", "می\u{200c}خواهم", "👩\u{200d}🚀", "☃\u{fe0f}", "ㅋ", "é", "-"] {

@@ -184,7 +184,7 @@ impl Error {
         match found {
             Found::NoJudge => Self::llm_not_configured(),
             Found::Trouble { problem, pause_seconds } => {
-                let message = format!("There is no verdict: {problem}; try again");
+                let message = format!("There is no verdict: {problem}");
                 let pause = pause_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(5);
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_verdict", message).retry_after(pause.max(1))
             }

@@ -112,6 +112,8 @@ pub enum Due {
         at: Looks,
         /// Only what nobody has taken for so long, in seconds.
         overdue_seconds: i64,
+        /// Senders who have as much in hand as they may.
+        but_of: [Option<UserId>; 2],
     },
 }
 
@@ -119,6 +121,7 @@ pub enum Due {
 enum Order {
     Submit(Box<Request>),
     TakeDueTasks { due: Due, limit: u32, lease_seconds: i64 },
+    EndLeases,
     RenewLease { lease: Lease, seconds: i64 },
     Log { lease: Lease, attempt: u32, lines: Vec<LogLine> },
     Spend { user: UserId, what: &'static str, limit: u32 },
@@ -335,6 +338,14 @@ impl Store {
     pub async fn take_due_tasks(&self, due: Due, limit: u32, lease_seconds: i64) -> Result<Vec<Lease>, StoreError> {
         match self.backend.write(Order::TakeDueTasks { due, limit, lease_seconds }).await? {
             Reply::Leases(leases) => Ok(leases),
+            _ => Err(StoreError::Gone),
+        }
+    }
+
+    /// Ends all leases. Only for whoever knows that no other runner has one.
+    pub async fn end_leases(&self) -> Result<(), StoreError> {
+        match self.backend.write(Order::EndLeases).await? {
+            Reply::Done => Ok(()),
             _ => Err(StoreError::Gone),
         }
     }

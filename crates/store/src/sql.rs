@@ -271,6 +271,13 @@ pub(crate) const DUE_TIMERS: &str = "SELECT kind, job_id, due_at, token FROM tas
 pub(crate) const DUE_LOOKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
       WHERE kind LIKE 'verify%' AND kind = $1 AND due_at <= $2 AND leased_until <= $3
       ORDER BY due_at, job_id LIMIT $4";
+/// The same, but for what two senders wait for.
+pub(crate) const DUE_LOOKS_OF_OTHERS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+      WHERE kind LIKE 'verify%' AND kind = $1 AND due_at <= $2 AND leased_until <= $3
+        AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND sender_id IN ($4, $5))
+      ORDER BY due_at, job_id LIMIT $6";
+/// Whoever had a task in hand is gone.
+pub(crate) const END_LEASES: &str = "UPDATE tasks SET leased_until = 0 WHERE leased_until > 0";
 pub(crate) const LEASE_TASK: &str =
     "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
 pub(crate) const RENEW_LEASE: &str =

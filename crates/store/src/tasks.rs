@@ -14,9 +14,16 @@ pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_secon
     let until = now.plus_seconds(lease_seconds);
     let read = match due {
         Due::Timers => Step::Read(sql::DUE_TIMERS, vec![now.into(), limit.into()]),
-        Due::Looks { at, overdue_seconds } => {
+        Due::Looks { at, overdue_seconds, but_of: [one, other] } => {
             let (kind, before) = (TaskKind::Verify(at).as_str(), now.plus_seconds(-overdue_seconds));
-            Step::Read(sql::DUE_LOOKS, vec![kind.into(), before.into(), now.into(), limit.into()])
+            let mut values = vec![kind.into(), before.into(), now.into()];
+            if (one, other) == (None, None) {
+                values.push(limit.into());
+                Step::Read(sql::DUE_LOOKS, values)
+            } else {
+                values.extend([one.into(), other.into(), limit.into()]);
+                Step::Read(sql::DUE_LOOKS_OF_OTHERS, values)
+            }
         }
     };
     let due = tx.look(vec![read]).await?.rows(0);
@@ -39,6 +46,12 @@ pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_secon
         leases.push(Lease { task, token: token + 1 });
     }
     Ok(Reply::Leases(leases))
+}
+
+/// Ends all leases: whoever had one is gone.
+pub(crate) async fn end_leases(tx: &mut impl Tx) -> Result<Reply, StoreError> {
+    tx.execute(vec![Statement { sql: sql::END_LEASES, values: Vec::new(), one_row: false }]).await?;
+    Ok(Reply::Done)
 }
 
 /// Keeps a task that is one's own for so many seconds from now on.

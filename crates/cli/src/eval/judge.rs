@@ -8,10 +8,9 @@ use clap::Args;
 use clawrk_domain::verification::judge::{Case, CaseFile};
 use clawrk_server::outside::llm::Llm;
 use clawrk_server::verify::{Judge, JudgeFailure};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::read;
+use super::{bad_line, read};
 use crate::failure::Failure;
 use crate::format;
 use crate::output::{Cell, Output, Table, left, right};
@@ -27,6 +26,10 @@ Each line of the file is a JSON object:
   expect       \"pass\", \"fail\", or a list with true or false for each criterion
   attack       the family of the attack in it, if there is one
   files, title, prompt   as for a job; a file has a name and a text
+  id           for you; nothing is done with it
+
+A line:
+  {\"criteria\": [\"It is in French\"], \"output_text\": \"Bonjour\", \"expect\": \"pass\"}
 
 Example:
   clawrk eval judge --cases evals/judge.jsonl --llm-model gpt-4.1-mini";
@@ -44,40 +47,24 @@ pub(crate) struct JudgeArgs {
     settings: SettingFlags,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Labelled {
     criteria: Vec<String>,
     output_text: Option<String>,
-    #[serde(default)]
     files: Vec<LabelledFile>,
-    #[serde(default)]
     prompt: String,
-    #[serde(default)]
     title: String,
     expect: Expected,
     attack: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LabelledFile {
     name: String,
     text: Option<String>,
-    #[serde(default)]
     content_type: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Expected {
     Each(Vec<bool>),
-    All(Word),
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Word {
     Pass,
     Fail,
 }
@@ -96,7 +83,8 @@ impl Labelled {
     fn is_right(&self) -> bool {
         match &self.expect {
             Expected::Each(each) => each.iter().all(|pass| *pass),
-            Expected::All(word) => *word == Word::Pass,
+            Expected::Pass => true,
+            Expected::Fail => false,
         }
     }
 
@@ -104,15 +92,36 @@ impl Labelled {
         self.attack.as_deref().unwrap_or(if self.is_right() { "honest, right" } else { "honest, wrong" })
     }
 
-    /// What keeps it from being judged.
-    fn problem(&self) -> Option<&'static str> {
-        match &self.expect {
-            _ if self.criteria.is_empty() => Some("there is no criterion"),
-            Expected::Each(each) if each.len() != self.criteria.len() => {
-                Some("expect must have true or false for each criterion")
-            }
-            _ => None,
+    /// Reads a line, or says what is wrong with it.
+    fn read(line: Value) -> Result<Self, String> {
+        let known = ["criteria", "output_text", "expect", "attack", "files", "title", "prompt", "id"];
+        let mut fields = Fields::of(line, "a line", &known)?;
+        let criteria = fields.texts("criteria")?;
+        if criteria.is_empty() {
+            return Err("criteria must have a criterion at least".to_owned());
         }
+        let expect = match fields.0.remove("expect") {
+            Some(Value::String(word)) if word == "pass" => Expected::Pass,
+            Some(Value::String(word)) if word == "fail" => Expected::Fail,
+            Some(Value::Array(each)) if each.len() == criteria.len() && each.iter().all(Value::is_boolean) => {
+                Expected::Each(each.iter().map(|pass| *pass == true).collect())
+            }
+            _ => return Err("expect must be \"pass\", \"fail\", or true or false for each criterion".to_owned()),
+        };
+        let files = match fields.0.remove("files") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(files)) => files.into_iter().map(LabelledFile::read).collect::<Result<_, _>>()?,
+            Some(_) => return Err("files must be a list of files".to_owned()),
+        };
+        Ok(Self {
+            criteria,
+            expect,
+            files,
+            output_text: fields.text("output_text")?,
+            prompt: fields.text("prompt")?.unwrap_or_default(),
+            title: fields.text("title")?.unwrap_or_default(),
+            attack: fields.text("attack")?,
+        })
     }
 
     fn case(&self) -> Case {
@@ -130,6 +139,44 @@ impl Labelled {
             files: self.files.iter().map(file).collect(),
             ..Case::default()
         }
+    }
+}
+
+impl LabelledFile {
+    fn read(file: Value) -> Result<Self, String> {
+        let mut fields = Fields::of(file, "a file", &["name", "text", "content_type"])?;
+        let name = fields.text("name")?.ok_or("a file must have a name")?;
+        let (text, content_type) = (fields.text("text")?, fields.text("content_type")?.unwrap_or_default());
+        Ok(Self { name, text, content_type })
+    }
+}
+
+/// The fields of an object, of which each is taken out once.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn of(value: Value, what: &str, known: &[&str]) -> Result<Self, String> {
+        let Value::Object(fields) = value else { return Err(format!("{what} must be an object")) };
+        match fields.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(format!("{what} has no {name:?}, only {}", known.join(", "))),
+            None => Ok(Self(fields)),
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, String> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{name} must be a text")),
+        }
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, String> {
+        let texts = match self.0.remove(name) {
+            Some(Value::Array(texts)) => texts.into_iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        };
+        texts.ok_or_else(|| format!("{name} must be a list of texts"))
     }
 }
 
@@ -243,15 +290,14 @@ fn show(measured: &Measured<'_>, judge: &Judge, failure: Option<JudgeFailure>, o
 
 fn cases(args: &JudgeArgs) -> Result<Vec<Labelled>, Failure> {
     let path = args.cases.display();
-    let cases: Vec<(usize, Labelled)> = read(&args.cases, "judge")?;
-    if cases.is_empty() {
+    let lines: Vec<(usize, Value)> = read(&args.cases, "judge")?;
+    if lines.is_empty() {
         return Err(Failure::failed("bad_data", format!("{path}: there is no case.")));
     }
-    let bad = cases.iter().find_map(|(line, case)| Some((line, case.problem()?)));
-    match bad {
-        Some((line, problem)) => Err(Failure::failed("bad_data", format!("{path}, line {line}: {problem}"))),
-        None => Ok(cases.into_iter().map(|(_, case)| case).collect()),
-    }
+    let cases = lines
+        .into_iter()
+        .map(|(number, line)| Labelled::read(line).map_err(|problem| bad_line(&args.cases, number, &problem, "judge")));
+    cases.collect()
 }
 
 fn judge(args: &JudgeArgs) -> Result<Judge, Failure> {

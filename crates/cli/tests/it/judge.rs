@@ -72,12 +72,18 @@ fn what_cannot_be_measured_is_said_with_its_line() {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     let good = r#"{"criteria":["a"],"output_text":"b","expect":"pass"}"#;
-    assert!(refused(&format!("{good}\n\n{{"), 1).contains("line 3"));
-    assert!(refused(&good.replace("\"pass\"", "[true,false]"), 1).contains("line 1: expect must have"));
-    assert!(refused(&good.replace("[\"a\"]", "[]"), 1).contains("line 1: there is no criterion"));
+    assert!(refused(&format!("{good}\n\n{{"), 1).contains("line 3: it is not JSON, as column 1 shows"));
+    assert!(
+        refused(&good.replace("output_text", "output"), 1).contains("line 1: a line has no \"output\", only criteria")
+    );
+    assert!(refused(&good.replace("[\"a\"]", "\"a\""), 1).contains("line 1: criteria must be a list of texts"));
+    assert!(refused("5", 1).contains("line 1: a line must be an object"));
+    assert!(refused(&good.replace("\"pass\"", "[true,false]"), 1).contains("line 1: expect must be"));
+    assert!(refused(&good.replace("[\"a\"]", "[]"), 1).contains("line 1: criteria must have a criterion at least"));
     assert!(refused(&good.replace("\"pass\"", "\"maybe\""), 1).contains("line 1"));
     assert!(refused("", 1).contains("there is no case"));
     assert!(refused(good, 2).contains("no LLM"));
+    assert!(refused(&good.replace("{", "{\"id\":\"x\","), 2).contains("no LLM"), "a case may have an id");
 }
 
 #[test]

@@ -90,10 +90,6 @@ pub async fn verify(
         true => Some(app.streams.admit(peer_of(&request.extensions)).ok_or_else(Error::too_many_streams)?),
         false => None,
     };
-    // Whoever is refused for want of room loses nothing of the day's.
-    if !wanted.criteria.is_empty() && !app.store.spend(caller.user, BUDGET, app.limits.verifications_per_day).await? {
-        return Err(Error::budget_spent(app.limits.verifications_per_day));
-    }
     if let Some(place) = place {
         return Ok(followed(app, wanted, seat, place));
     }
@@ -110,6 +106,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 
 /// What is to be verified, read and found to be within bounds.
 struct Wanted {
+    user: UserId,
     checks: Vec<Check>,
     criteria: Vec<String>,
     submission: Submission,
@@ -138,7 +135,7 @@ impl Wanted {
         let output_files = upload::named("attachments", &files, user, &found)?;
         let output_text = body.output_text.map(Into::into);
         let submission = Submission { output_text, output_files, submitted_at: app.store.clock().now() };
-        Ok(Self { checks, criteria, submission, variables })
+        Ok(Self { user, checks, criteria, submission, variables })
     }
 
     fn log(&self, app: &App) -> Log {
@@ -147,7 +144,7 @@ impl Wanted {
 
     /// The verdict: of the checks, and, where they are passed, of the criteria.
     async fn verified(&self, app: &App, log: &Log) -> Result<Verification, Error> {
-        let Self { checks, criteria, submission, variables } = self;
+        let Self { user, checks, criteria, submission, variables } = self;
         let subject = Subject {
             asked: None,
             checks,
@@ -169,6 +166,10 @@ impl Wanted {
                 return Ok(verification);
             }
             passed = verification.checks;
+        }
+        // What never comes to a judge takes nothing of the day's.
+        if !app.store.spend(*user, BUDGET, app.limits.verifications_per_day).await? {
+            return Err(Error::budget_spent(app.limits.verifications_per_day));
         }
         match subject.judged(app, log).await {
             Found::Criteria(results, verifier) => Ok(Verification::of_criteria(results, passed, verifier, now())),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawrk_domain::Lease;
 use clawrk_domain::verification::Looks;
 use clawrk_store::{Due, StoreError};
 use futures_util::StreamExt;
@@ -14,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
 use crate::error::causes;
-use crate::verify::{LEASE_SECONDS, look};
+use crate::verify::{LEASE_SECONDS, One, Verifiers, look};
 use crate::{App, telemetry};
 
 /// How often a node that was not told looks for itself: for what others left, and what is due again.
@@ -52,20 +53,47 @@ async fn seated(app: &App, at: Looks) {
 
 /// Leases as many as there are seats for; each is looked at when it is polled.
 async fn take(app: &App, at: Looks) -> Result<Vec<impl Future<Output = ()> + use<'_>>, StoreError> {
-    let seats = app.verifiers.seats(at);
-    let seats: Vec<_> = std::iter::from_fn(|| Arc::clone(seats).try_acquire_owned().ok()).collect();
-    if seats.is_empty() {
-        return Ok(Vec::new());
-    }
-    let due = Due::Looks { at, overdue_seconds: leaves_to_others_seconds(app, at) };
-    let leases = app.store.take_due_tasks(due, seats.len() as u32, LEASE_SECONDS).await?;
-    let looks = leases.into_iter().zip(seats).map(async move |(lease, _seat)| match look(app, lease).await {
-        Ok(()) => telemetry::task(lease.task.kind.as_str()),
-        Err(error) => {
-            tracing::error!(cause = causes(&error), job = %lease.task.job, "a submission was not looked at");
+    let mut looks = Vec::new();
+    loop {
+        // Where seats are shared, whose the next one may be follows from whose the last one was.
+        let at_once = if Verifiers::are_shared(at) { 1 } else { usize::MAX };
+        let free = std::iter::from_fn(|| Arc::clone(app.verifiers.seats(at)).try_acquire_owned().ok());
+        let seats: Vec<_> = free.take(at_once).collect();
+        if seats.is_empty() {
+            return Ok(looks);
         }
-    });
-    Ok(looks.collect())
+        let leases = match leased(app, at, seats.len()).await {
+            Ok(leases) => leases,
+            Err(error) if looks.is_empty() => return Err(error),
+            // What was taken is not left for it.
+            Err(_) => return Ok(looks),
+        };
+        let enough = leases.len() < seats.len() || !Verifiers::are_shared(at);
+        looks.extend(leases.into_iter().zip(seats).map(
+            async move |((lease, _one), _seat)| match look(app, lease).await {
+                Ok(()) => telemetry::task(lease.task.kind.as_str()),
+                Err(error) => {
+                    tracing::error!(cause = causes(&error), job = %lease.task.job, "a submission was not looked at");
+                }
+            },
+        ));
+        if enough {
+            return Ok(looks);
+        }
+    }
+}
+
+/// What is due, at most so many; each in its sender's share where there is one.
+async fn leased(app: &App, at: Looks, limit: usize) -> Result<Vec<(Lease, Option<One>)>, StoreError> {
+    let (is_shared, but_of) = (Verifiers::are_shared(at), app.verifiers.have_their_share(at));
+    let due = Due::Looks { at, overdue_seconds: leaves_to_others_seconds(app, at), but_of };
+    let leases = app.store.take_due_tasks(due, limit as u32, LEASE_SECONDS).await?;
+    let mut shares = Vec::with_capacity(leases.len());
+    for lease in leases {
+        let job = if is_shared { app.store.job(lease.task.job).await? } else { None };
+        shares.push((lease, job.map(|job| app.verifiers.look_for(job.sender, at))));
+    }
+    Ok(shares)
 }
 
 /// For how long a look must be overdue before this node takes it: without what it takes, another one may have it.

@@ -108,7 +108,7 @@ impl Judge {
                     tried += 1;
                 }
                 Err(error) => {
-                    let problem = format!("the judge gave no {which} reading: {error}");
+                    let problem = format!("the judge gave no reading: {error}");
                     return Err(JudgeFailure { problem, pause_seconds: error.pause_seconds() });
                 }
             }

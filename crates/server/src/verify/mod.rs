@@ -6,19 +6,22 @@
 //! | commands | a sandbox       | a few: those without a turn in the sandbox wait    |
 //! | criteria | a model         | some: they wait for somebody else's machine        |
 //!
+//! Commands and criteria may take minutes: of their seats on a node no sender has more than half, whoever else waits.
+//!
 //! A submission's way from look to look is the domain's: see `domain/verification/stage.rs`. A look is a leased task,
 //! see `tasks/verifying.rs`: whoever looks keeps the lease for as long as it takes, and a node that dies is followed by
 //! another once the lease runs out. What is found is written down once, with the verdict and the money that it moves.
 
 mod commands;
 mod followers;
+mod in_hand;
 pub mod judge;
 mod log;
 mod look;
 mod scrub;
 mod subject;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use clawrk_domain::verification::Looks;
 use clawrk_domain::{Job, TaskKind, UserId};
@@ -26,12 +29,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use commands::Commands;
 pub(crate) use followers::Followers;
+use in_hand::InHand;
+pub(crate) use in_hand::One;
 pub use judge::{Judge, JudgeFailure};
 pub(crate) use log::Log;
 pub(crate) use look::{LEASE_SECONDS, look};
 pub(crate) use scrub::Scrubber;
 pub(crate) use subject::Subject;
 
+/// How much is looked at at once: checks, commands, criteria.
+const SEATS: [usize; 3] = [8, 4, 16];
 /// How much is verified at once outside of any job.
 const VISITORS: usize = 16;
 /// How much of that for one user.
@@ -42,11 +49,13 @@ const VISITORS_IN_SANDBOX: usize = 1;
 /// What verifiers share.
 pub struct Verifiers {
     seats: [Arc<Semaphore>; 3],
+    /// Whose submissions are looked at.
+    senders: [InHand; 3],
     nudges: [Notify; 3],
     /// The seats of what is verified outside of any job.
     visitors: Arc<Semaphore>,
-    /// Who has some of them, a user as often as seats.
-    visiting: Arc<Mutex<Vec<UserId>>>,
+    /// Who has some of them.
+    visiting: InHand,
     /// The turns that these have in the sandbox.
     pub(crate) visitors_in_sandbox: Semaphore,
     /// Who follows the log of which job.
@@ -56,10 +65,11 @@ pub struct Verifiers {
 impl Verifiers {
     pub(crate) fn new() -> Self {
         Self {
-            seats: [8, 4, 16].map(|seats| Arc::new(Semaphore::new(seats))),
+            seats: SEATS.map(|seats| Arc::new(Semaphore::new(seats))),
+            senders: Default::default(),
             nudges: Default::default(),
             visitors: Arc::new(Semaphore::new(VISITORS)),
-            visiting: Arc::default(),
+            visiting: InHand::default(),
             visitors_in_sandbox: Semaphore::new(VISITORS_IN_SANDBOX),
             followers: Followers::default(),
         }
@@ -70,15 +80,26 @@ impl Verifiers {
         &self.seats[place(at)]
     }
 
+    /// Whether of these seats no sender has more than half.
+    pub(crate) const fn are_shared(at: Looks) -> bool {
+        !matches!(at, Looks::Checks)
+    }
+
+    /// The senders who have half of these seats.
+    pub(crate) fn have_their_share(&self, at: Looks) -> [Option<UserId>; 2] {
+        let mut senders = self.senders[place(at)].with(SEATS[place(at)] / 2).into_iter();
+        [senders.next(), senders.next()]
+    }
+
+    /// A sender's submission is looked at, until this is dropped.
+    pub(crate) fn look_for(&self, sender: UserId, at: Looks) -> One {
+        self.senders[place(at)].add(sender)
+    }
+
     /// A seat for what is verified outside of any job; none when all are taken, or as many as one user may have.
     pub(crate) fn visitor(&self, user: UserId) -> Option<Visit> {
         let seat = Arc::clone(&self.visitors).try_acquire_owned().ok()?;
-        let mut visiting = lock(&self.visiting);
-        if visiting.iter().filter(|other| **other == user).count() >= VISITS {
-            return None;
-        }
-        visiting.push(user);
-        Some(Visit { user, visiting: Arc::clone(&self.visiting), _seat: seat })
+        Some(Visit { _one: self.visiting.add_below(user, VISITS)?, _seat: seat })
     }
 
     /// Resolves when there may be something new to look at.
@@ -102,22 +123,8 @@ impl Verifiers {
 
 /// The seat of somebody who has something verified outside of any job, until it is dropped.
 pub(crate) struct Visit {
-    user: UserId,
-    visiting: Arc<Mutex<Vec<UserId>>>,
+    _one: One,
     _seat: OwnedSemaphorePermit,
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        let mut visiting = lock(&self.visiting);
-        if let Some(at) = visiting.iter().position(|user| *user == self.user) {
-            visiting.swap_remove(at);
-        }
-    }
-}
-
-fn lock(visiting: &Mutex<Vec<UserId>>) -> MutexGuard<'_, Vec<UserId>> {
-    visiting.lock().expect("nothing panics while it is held")
 }
 
 const fn place(at: Looks) -> usize {

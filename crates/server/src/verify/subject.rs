@@ -132,10 +132,11 @@ impl Subject<'_> {
             Err(problem) => return Found::Trouble { problem, pause_seconds: None },
         };
         match judge.judge(&case, self.price_cents, &|line| log.say(line)).await {
-            Ok(results) => Found::Criteria(
-                results.into_iter().map(|result| judged_without_secrets(result, log)).collect(),
-                judge.name(),
-            ),
+            Ok(results) => {
+                let results = results.into_iter().zip(self.criteria);
+                let results = results.map(|(result, criterion)| judged_without_secrets(result, criterion, log));
+                Found::Criteria(results.collect(), judge.name())
+            }
             Err(JudgeFailure { problem, pause_seconds }) => Found::Trouble { problem, pause_seconds },
         }
     }
@@ -167,7 +168,7 @@ impl Subject<'_> {
             prompt: asked.map(|brief| clean(&brief.prompt)).unwrap_or_default(),
             description: asked.and_then(|brief| brief.description.as_ref()).map(clean),
             requirements: asked.and_then(|brief| brief.requirements.as_ref()).map(clean),
-            criteria: self.criteria.to_vec(),
+            criteria: self.criteria.iter().map(clean).collect(),
             output_text: self.submission.output_text.as_deref().map(|text| log.clean(text)),
             files,
         })
@@ -208,9 +209,9 @@ fn without_secrets(result: CheckResult, log: &Log) -> CheckResult {
     CheckResult { detail: harmless(&log.clean(&result.detail)), ..result }
 }
 
-/// A judge may say again what it has read, but for the criterion itself, by which the result is known.
-fn judged_without_secrets(result: CriterionResult, log: &Log) -> CriterionResult {
-    CriterionResult { reason: harmless(&log.clean(&result.reason)), ..result }
+/// A judge may say again what it has read. The criterion stands there as its sender wrote it: the result is known by it.
+fn judged_without_secrets(result: CriterionResult, criterion: &str, log: &Log) -> CriterionResult {
+    CriterionResult { text: criterion.to_owned(), reason: harmless(&log.clean(&result.reason)), ..result }
 }
 
 fn count(many: usize, one: &str, more: &str) -> String {

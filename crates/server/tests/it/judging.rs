@@ -158,11 +158,40 @@ async fn a_judge_that_is_away_is_asked_again_later_and_later_and_then_the_sender
 }
 
 #[tokio::test]
+async fn a_sender_with_much_to_judge_leaves_seats_for_others() {
+    let fake = FakeLlm::start(Provider::OpenAi).await;
+    // Of Ada's nothing comes before the end of the test, and of others' a verdict at once.
+    let patient = Judge::new(fake.llm(), None).within(Duration::from_secs(300));
+    let app = TestApp::using(Outside { judge: Some(patient), ..Outside::default() }, unhurried()).await;
+    fake.thinks(|asked| match asked.user.contains("Ada's work") {
+        true => Reply::Silence,
+        false => Reply::Json(verdict(asked, |_| Some(WORK))),
+    });
+    let (ada, bob, eve) = (app.user("ada", 100_000).await, app.user("bob", 0).await, app.user("eve", 10_00).await);
+    for _ in 0..20 {
+        handed_in(&ada, &bob, "Ada's work").await;
+    }
+    let job = handed_in(&eve, &bob, WORK).await;
+    background(verifying::run(app.app.clone()));
+    while show(&eve, &job).await["status"] != "verified" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let waiting = fake.asked().iter().filter(|asked| asked.user.contains("Ada's work")).count();
+    assert_eq!(waiting, 2 * 8, "two readings for each of half of the seats");
+    app.app.stopping.cancel();
+}
+
+#[tokio::test]
 async fn what_is_judged_outside_of_jobs_has_a_budget() {
     let (app, fake) = judged_within(Limits { verifications_per_day: 2, ..unhurried() }).await;
     honest(&fake, true);
     let ada = app.user("ada", 0).await;
     let body = json!({"output_text": WORK, "criteria": ["it counts"]});
+    let wrong = json!({"output_text": WORK, "criteria": ["it counts"], "checks": [{"type": "min_words", "count": 99}]});
+    for _ in 0..3 {
+        let failed = ada.post("/api/verify", wrong.clone()).await.expect(200);
+        assert_eq!(failed["verdict"], "fail", "and no judge was asked");
+    }
     for _ in 0..2 {
         assert_eq!(ada.post("/api/verify", body.clone()).await.expect(200)["criteria"][0]["pass"], true);
     }
@@ -251,7 +280,7 @@ async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
     fake.thinks(|asked| Reply::Slowly(Duration::from_secs(2), verdict(asked, |_| Some(WORK))));
     let outside = Outside { judge: Some(Judge::new(fake.llm(), None)), ..Outside::default() };
     let app = TestApp::using(outside, unhurried()).await;
-    let ada = app.user("ada", 1_000_000).await;
+    let ada = app.user("ada", 100_0000).await;
     let workers = join_all((0..20).map(|n| app.user(["bob", "eve"][n % 2], 0))).await;
     let (before, quiet) = (resident(), reading(&ada).await);
     background(verifying::run(app.app.clone()));

@@ -132,7 +132,7 @@ async fn what_a_dead_node_had_in_hand_is_another_ones_once_its_lease_is_over() {
     let app = TestApp::new().await;
     let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
     let job = handed_in(&ada, &bob, "hello").await;
-    let due = Due::Looks { at: Looks::Checks, overdue_seconds: 0 };
+    let due = Due::Looks { at: Looks::Checks, overdue_seconds: 0, but_of: [None; 2] };
     let lease = app.app.store.take_due_tasks(due, 1, 10).await.unwrap()[0];
     let node = app.node().await;
     assert_eq!(node.verify().await, 0);

@@ -255,6 +255,7 @@ impl Node {
             Order::TakeDueTasks { due, limit, lease_seconds } => {
                 tasks::take_due(&mut tx, *due, *limit, *lease_seconds).await
             }
+            Order::EndLeases => tasks::end_leases(&mut tx).await,
             Order::RenewLease { lease, seconds } => tasks::renew(&mut tx, lease, *seconds).await,
             Order::Log { lease, attempt, lines } => tasks::log(&mut tx, lease, *attempt, lines).await,
             Order::Spend { user, what, limit } => tasks::spend(&mut tx, *user, what, *limit).await,

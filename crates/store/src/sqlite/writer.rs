@@ -176,6 +176,7 @@ fn carry(session: &mut Session<'_>, order: &Order, policy: &Policy) -> Result<Re
         Order::TakeDueTasks { due, limit, lease_seconds } => {
             tasks::take_due(session, *due, *limit, *lease_seconds).now_or_never()
         }
+        Order::EndLeases => tasks::end_leases(session).now_or_never(),
         Order::RenewLease { lease, seconds } => tasks::renew(session, lease, *seconds).now_or_never(),
         Order::Log { lease, attempt, lines } => tasks::log(session, lease, *attempt, lines).now_or_never(),
         Order::Spend { user, what, limit } => tasks::spend(session, *user, what, *limit).now_or_never(),

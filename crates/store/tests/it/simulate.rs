@@ -272,7 +272,8 @@ impl Simulation {
     /// Verifiers take what is to be looked at, and report; some die, some are late, some speak of something else.
     async fn look(&mut self) {
         let at = self.random.pick(&[Looks::Checks, Looks::Commands, Looks::Criteria]);
-        let due = Due::Looks { at, overdue_seconds: self.random.pick(&[0, 0, 60]) };
+        let but_of = if self.random.percent(20) { [Some(self.random.pick(&self.users)), None] } else { [None; 2] };
+        let due = Due::Looks { at, overdue_seconds: self.random.pick(&[0, 0, 60]), but_of };
         let (limit, lease) = (1 + self.random.below(4) as u32, self.random.pick(&[5, 30]));
         let leases = self.one.store.take_due_tasks(due, limit, lease).await.unwrap();
         if let Some(twin) = &self.twin {

@@ -13,6 +13,8 @@ pub const CHECKS: usize = 20;
 pub const CHECK_BYTES: usize = 64 * 1024;
 /// Bytes of a command.
 const RUN_BYTES: usize = 16 * 1024;
+/// Seconds that all commands of a job may take: one who hands in waits for all of them.
+const COMMAND_SECONDS: u64 = 30 * 60;
 /// Words that can be asked for: no submission has more.
 const WORDS: u64 = 500_000;
 /// Characters of the name of a file.
@@ -27,6 +29,11 @@ pub fn read_checks(values: &[Value]) -> Result<Vec<Check>, Rejection> {
     let checks = values.iter().enumerate().map(|(at, value)| read(value).map_err(refused(at)));
     let checks = checks.collect::<Result<Vec<_>, _>>()?;
     checks.iter().enumerate().try_for_each(|(at, check)| sound(check).map_err(refused(at)))?;
+    let seconds: u64 = checks.iter().map(command_seconds).sum();
+    if seconds > COMMAND_SECONDS {
+        let problem = format!("must have commands that take at most {COMMAND_SECONDS} s in all, not {seconds}");
+        return Err(Rejection::invalid("checks", problem));
+    }
     Ok(checks)
 }
 
@@ -36,6 +43,10 @@ pub(crate) fn allowed(checks: &[Check]) -> Result<(), Rejection> {
     // What was left out is written down, so a check is longer than it came.
     let most = CHECK_BYTES + CHECKS * 64;
     bounded(checks.len(), most, || checks.iter().map(|check| serde_json::json!(check).to_string().len()).sum())
+}
+
+fn command_seconds(check: &Check) -> u64 {
+    if let Check::Command { timeout_seconds, .. } = check { (*timeout_seconds).into() } else { 0 }
 }
 
 fn refused(at: usize) -> impl Fn(Wrong) -> Rejection {

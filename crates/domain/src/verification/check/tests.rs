@@ -169,6 +169,17 @@ fn a_file_must_be_there_under_its_name_and_be_as_asked_for() {
 }
 
 #[test]
+fn the_commands_of_a_job_take_half_an_hour_at_most() {
+    let commands = |count: usize, seconds: u32| {
+        read_checks(&vec![json!({"type": "command", "run": "true", "timeout_seconds": seconds}); count])
+    };
+    assert!(commands(3, 600).is_ok() && commands(20, 90).is_ok());
+    assert!(read_checks(&vec![json!({"type": "command", "run": "true"}); 20]).is_ok(), "twenty of the usual time");
+    let refused = commands(4, 600).unwrap_err().to_string();
+    assert_eq!(refused, "checks must have commands that take at most 1800 s in all, not 2400");
+}
+
+#[test]
 fn what_is_no_check_is_refused_in_words() {
     for (check, said) in [
         (json!("x"), "checks[1] must be an object, not a text"),
