@@ -127,6 +127,19 @@ pub(super) async fn a_leased_task_is_left_alone_until_its_lease_runs_out(h: &Har
     assert_eq!(h.number("SELECT COUNT(*) FROM tasks").await, 0);
 }
 
+pub(super) async fn leases_that_are_ended_are_nobodys_and_their_tasks_are_had_at_once(h: &Harness) {
+    let (ada, bob) = (h.user("ada", 500).await, h.user("bob", 0).await);
+    let job = h.post(ada, 500).await;
+    h.moved(bob, Action::Claim { agent: None, job }).await;
+    h.clock.advance(30);
+    let first = h.store.take_due_tasks(Due::Timers, 10, 600).await.unwrap()[0];
+    h.store.end_leases().await.unwrap();
+    let second = h.store.take_due_tasks(Due::Timers, 10, 600).await.unwrap()[0];
+    assert_eq!(second.task, first.task);
+    assert_eq!(h.refused(Actor::Exchange, Action::Run(first)).await, Rejection::LeaseLost, "should its holder live");
+    h.done(Actor::Exchange, Action::Run(second)).await;
+}
+
 pub(super) async fn tasks_are_leased_oldest_first_and_within_the_limit(h: &Harness) {
     let (ada, bob) = (h.user("ada", 5000).await, h.user("bob", 0).await);
     let mut jobs = Vec::new();

@@ -37,6 +37,7 @@ on_both_databases!(
     of_many_who_spend_at_once_as_many_as_may_do,
     a_refused_request_keeps_no_receipt,
     a_leased_task_is_left_alone_until_its_lease_runs_out,
+    leases_that_are_ended_are_nobodys_and_their_tasks_are_had_at_once,
     tasks_are_leased_oldest_first_and_within_the_limit,
     lists_are_in_order_and_come_in_pages,
     entries_are_the_wallets_ledger,
