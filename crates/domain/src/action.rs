@@ -2,9 +2,13 @@
 
 use crate::key::NewKey;
 use crate::limits;
+use crate::payment::{self, AutoTopUp, Happened, NewNotice, StripeNews};
 use crate::upload::{self, NewUpload};
 use crate::verification::{Found, LogLine, check};
-use crate::{AgentId, Cents, Check, JobId, KeyId, Lease, Rejection, Timestamp, UploadId, UserId, Verdict};
+use crate::{
+    AgentId, Cents, Check, JobId, KeyId, Lease, NoticeId, PaymentId, Rejection, Subject, Task, Timestamp, UploadId,
+    UserId, Verdict,
+};
 
 /// Someone asks for something. A rejected command writes nothing.
 #[derive(Debug, Clone)]
@@ -111,6 +115,44 @@ pub enum Action {
         job: JobId,
         /// The decision.
         review: Review,
+    },
+    /// Somebody is about to pay in.
+    TopUp(Cents),
+    /// Somebody wants to be paid out.
+    Withdraw(Cents),
+    /// When a wallet is to be topped up by itself.
+    SetAutoTopUp(AutoTopUp),
+    /// Stripe has a page for a top-up, under this name.
+    PageOpened {
+        /// Which top-up.
+        payment: PaymentId,
+        /// Stripe's session.
+        session: String,
+    },
+    /// A payment was tried, or is about to be.
+    Step {
+        /// The task that it was tried for.
+        lease: Lease,
+        /// What came of it.
+        step: payment::Step,
+    },
+    /// Stripe tells something.
+    Notice(NewNotice),
+    /// What Stripe told was understood.
+    Heed {
+        /// The task that it was looked at for.
+        lease: Lease,
+        /// What it means.
+        happened: Happened,
+    },
+    /// Something is new about a user's dealings with Stripe.
+    Stripe(UserId, StripeNews),
+    /// The operator says what became of a payment that is parked.
+    Resolve {
+        /// Which one.
+        payment: PaymentId,
+        /// Stripe's name for it, if it happened.
+        reference: Option<String>,
     },
     /// A task is due.
     Run(Lease),
@@ -257,7 +299,7 @@ impl Action {
             | Self::Submit { job, .. }
             | Self::Fail { job, .. }
             | Self::Review { job, .. } => Some(*job),
-            Self::Run(lease) | Self::Report { lease, .. } => Some(lease.task.job),
+            Self::Run(lease) | Self::Report { lease, .. } => lease.task.job(),
             _ => None,
         }
     }
@@ -283,9 +325,51 @@ impl Action {
         named
     }
 
-    /// Whether the action takes from the actor's wallet, so that the balance is a fact it needs.
+    /// Whether the actor's wallet is a fact that the action needs.
     pub const fn spends(&self) -> bool {
-        matches!(self, Self::Post(_) | Self::Pay(_))
+        matches!(self, Self::Post(_) | Self::Pay(_) | Self::Withdraw(_) | Self::SetAutoTopUp(_))
+    }
+
+    /// The lease that the action is carried out under.
+    pub const fn lease(&self) -> Option<Lease> {
+        match self {
+            Self::Run(lease) | Self::Report { lease, .. } | Self::Step { lease, .. } | Self::Heed { lease, .. } => {
+                Some(*lease)
+            }
+            _ => None,
+        }
+    }
+
+    /// The payment that the action is about, if it names one.
+    pub const fn payment(&self) -> Option<PaymentId> {
+        match self {
+            Self::PageOpened { payment, .. } | Self::Resolve { payment, .. } => Some(*payment),
+            Self::Step { lease: Lease { task: Task { subject: Subject::Payment(payment), .. }, .. }, .. } => {
+                Some(*payment)
+            }
+            Self::Heed { happened, .. } => happened.payment(),
+            _ => None,
+        }
+    }
+
+    /// The notice that the action is about, if it names one.
+    pub const fn notice(&self) -> Option<NoticeId> {
+        match self {
+            Self::Notice(notice) => Some(notice.id),
+            Self::Heed { lease: Lease { task: Task { subject: Subject::Notice(notice), .. }, .. }, .. } => {
+                Some(*notice)
+            }
+            _ => None,
+        }
+    }
+
+    /// The user whose dealings with Stripe the action is about, if it names one itself.
+    pub const fn dealer(&self) -> Option<UserId> {
+        match self {
+            Self::Stripe(user, _) | Self::Heed { happened: Happened::User(user, _), .. } => Some(*user),
+            Self::Run(Lease { task: Task { subject: Subject::User(user), .. }, .. }) => Some(*user),
+            _ => None,
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Attempt, Status, Submission, Worker};
+use crate::payment::{AutoTopUp, NewNotice, NoticeEnd, Payment, StripeIds};
 use crate::verification::{LogLine, Stage};
 use crate::{
-    Agent, ApiKey, Cents, Job, JobId, KeyId, Task, Timestamp, Transfer, Upload, UploadId, User, UserId, Verification,
+    Agent, ApiKey, Cents, Job, JobId, KeyId, NoticeId, Task, Timestamp, Transfer, Upload, UploadId, User, UserId,
+    Verification,
 };
 
 /// What follows from a command that was not refused; all of it or nothing is written.
@@ -52,6 +54,10 @@ pub enum Answer {
     Key(ApiKey),
     /// The file as kept.
     Upload(Upload),
+    /// The payment as it is now.
+    Payment(Payment),
+    /// When the wallet is topped up by itself.
+    AutoTopUp(AutoTopUp),
     /// The job as it is now.
     Job(Arc<Job>),
     /// The job was kept, but not paid: the wallet had too little.
@@ -106,6 +112,20 @@ pub enum Write {
     UseUpload(UploadId, JobId, u32),
     /// The log of an attempt's verification goes on.
     Log(JobId, u32, Vec<LogLine>),
+    /// A payment begins.
+    CreatePayment(Payment),
+    /// A payment gets further.
+    UpdatePayment(Payment),
+    /// A wallet owes so much more.
+    Owe(UserId, Cents),
+    /// What is known of a user's dealings with Stripe.
+    Stripe(UserId, StripeIds),
+    /// When a wallet is topped up by itself.
+    AutoTopUp(UserId, AutoTopUp),
+    /// A notice of Stripe's comes, unless it is there.
+    CreateNotice(NewNotice, Timestamp),
+    /// A notice is worked off.
+    EndNotice(NoticeId, NoticeEnd, Timestamp),
 }
 
 /// How an attempt ended.

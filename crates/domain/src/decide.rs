@@ -6,9 +6,11 @@ use crate::action::{AgentFields, NewUser};
 use crate::job::moves::{self, Moment};
 use crate::key::NewKey;
 use crate::limits;
+use crate::payment::{self, AutoTopUp, StripeIds};
+use crate::purse::topped_up;
 use crate::{
-    Account, Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, EventKind, Ids, Job, Policy,
-    Reason, Rejection, State, Timestamp, Transfer, Upload, User, UserId, Write,
+    Account, Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, EventKind, Ids, Job, Lease,
+    Payment, Policy, Purse, Reason, Rejection, State, Subject, Timestamp, Transfer, Upload, User, UserId, Write,
 };
 
 /// What the store knows about the things a command names; what it does not name is left empty.
@@ -26,8 +28,20 @@ pub struct Facts {
     pub holding: Option<Job>,
     /// The agent has a job in held, accepted or submitted.
     pub agent_engaged: bool,
-    /// The actor's balance.
-    pub wallet: Cents,
+    /// The actor's wallet, or that of the user or of the payment that the action is about.
+    pub purse: Purse,
+    /// The payment that the action names.
+    pub payment: Option<Payment>,
+    /// What is known of the dealings with Stripe of the actor, or of the user that the action is about.
+    pub stripe: StripeIds,
+    /// When that user's wallet is topped up by itself.
+    pub auto_top_up: AutoTopUp,
+    /// Whether that user's card is being charged, and how often it was begun to be within a day.
+    pub charges: (bool, u32),
+    /// When the notice that the action names came; none while it has not.
+    pub notice_at: Option<Timestamp>,
+    /// The notice was worked off.
+    pub notice_is_over: bool,
     /// The user that the action names exists.
     pub user_exists: bool,
     /// Another user has that e-mail address.
@@ -50,7 +64,7 @@ pub fn decide(command: &Command, policy: &Policy, facts: Facts) -> Result<Change
     let now = facts.now.expect("the store always brings the time");
     let mut ids = Ids::new(command.seed, now);
     match (command.actor, &command.action) {
-        (Actor::Operator, action) => as_operator(action, &facts, now, &mut ids),
+        (Actor::Operator, action) => as_operator(action, facts, Moment { now, policy, ids: &mut ids }),
         (Actor::Exchange, action) => as_exchange(action, facts, Moment { now, policy, ids: &mut ids }),
         (Actor::User(user), action) => as_user(user, action, facts, Moment { now, policy, ids: &mut ids }),
     }
@@ -79,8 +93,29 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
             Ok(Change::none(Answer::Nothing).and(Write::RevokeKey(*id, at.now)))
         }
         Action::RevokeKey(_) => Err(Rejection::NotFound("API key")),
-        Action::Post(posting) => moves::post(user, posting, &facts.uploads, facts.wallet, &mut at),
-        Action::Pay(_) => named(facts.job)?.pay(user, facts.wallet, &mut at),
+        Action::Post(posting) => {
+            let (purse, now, policy) = (facts.purse, at.now, at.policy);
+            let posted = purse.spend(user, now, at.ids, |available, ids| {
+                moves::post(user, posting, &facts.uploads, available, &mut Moment { now, policy, ids })
+            })?;
+            Ok(topped_up(posted, user, purse, now))
+        }
+        Action::Pay(_) => {
+            let (job, purse, now, policy) = (named(facts.job)?, facts.purse, at.now, at.policy);
+            let paid = purse.spend(user, now, at.ids, |available, ids| {
+                job.pay(user, available, &mut Moment { now, policy, ids })
+            })?;
+            Ok(topped_up(paid, user, purse, now))
+        }
+        Action::TopUp(amount) => payment::begin_top_up(user, *amount, &mut at),
+        Action::Withdraw(amount) => {
+            let (purse, now, policy) = (facts.purse, at.now, at.policy);
+            let out = purse.spend(user, now, at.ids, |available, ids| {
+                payment::withdraw(user, *amount, available, &facts.stripe, &mut Moment { now, policy, ids })
+            })?;
+            Ok(topped_up(out, user, purse, now))
+        }
+        Action::SetAutoTopUp(wanted) => payment::set_auto_top_up(user, wanted, facts.purse, &facts.stripe, at.now),
         Action::Cancel(_) => named(facts.job)?.cancel(user, &mut at),
         Action::Pull { .. } => pull(&own_agent(user, facts.agent)?, facts.holding, facts.job, &at),
         Action::Claim { .. } => claim(&own_agent(user, facts.agent)?, facts.holding, named(facts.job)?, &at),
@@ -98,27 +133,66 @@ fn as_user(user: UserId, action: &Action, facts: Facts, mut at: Moment<'_>) -> R
         | Action::Grant { .. }
         | Action::TouchKeys(_)
         | Action::Run(_)
-        | Action::Report { .. } => {
+        | Action::Report { .. }
+        | Action::PageOpened { .. }
+        | Action::Step { .. }
+        | Action::Notice(_)
+        | Action::Heed { .. }
+        | Action::Stripe(..)
+        | Action::Resolve { .. } => {
             unreachable!("users cannot ask for this: no route leads here")
         }
     }
 }
 
-fn as_operator(action: &Action, facts: &Facts, now: Timestamp, ids: &mut Ids) -> Result<Change, Rejection> {
+fn as_operator(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Change, Rejection> {
     match action {
-        Action::CreateUser(new) => create_user(new, facts.email_taken, now, ids),
+        Action::CreateUser(new) => create_user(new, facts.email_taken, at.now, at.ids),
         Action::Grant { .. } if !facts.user_exists => Err(Rejection::NotFound("user")),
         Action::Grant { user, amount } => {
-            Ok(Change::none(Answer::Nothing).and(Write::Transfer(grant(*user, *amount, now, ids)?)))
+            let granted = Write::Transfer(grant(*user, *amount, at.now, at.ids)?);
+            let mut purse = Purse { balance: facts.purse.balance + *amount, ..facts.purse };
+            let settled = purse.settle(*user, at.now, at.ids);
+            let mut change = Change::none(Answer::Nothing).and(granted);
+            change.writes.extend(settled);
+            Ok(change)
         }
-        _ => unreachable!("the operator acts on users only"),
+        Action::Resolve { reference, .. } => {
+            let payment = facts.payment.ok_or(Rejection::NotFound("payment"))?;
+            payment::resolve(payment, reference.as_deref(), facts.purse, &mut at)
+        }
+        _ => unreachable!("the operator acts on users and payments only"),
     }
 }
 
 fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Change, Rejection> {
     match action {
-        Action::Run(_) | Action::Report { .. } if !facts.lease_is_current => Err(Rejection::LeaseLost),
+        action if action.lease().is_some() && !facts.lease_is_current => Err(Rejection::LeaseLost),
+        Action::Run(Lease { task, .. }) if let Subject::User(user) = task.subject => {
+            let known = (facts.purse, &facts.auto_top_up, &facts.stripe);
+            Ok(payment::charge_if_low(*task, user, known, facts.charges, &mut at))
+        }
         Action::Run(lease) => Ok(named(facts.job)?.run(lease.task, &mut at)),
+        Action::PageOpened { session, .. } => {
+            let payment = facts.payment.ok_or(Rejection::NotFound("payment"))?;
+            Ok(payment.opened(session, at.now))
+        }
+        Action::Step { step, .. } => {
+            let payment = facts.payment.ok_or(Rejection::NotFound("payment"))?;
+            payment::step(payment, step, facts.purse, &facts.auto_top_up, &mut at)
+        }
+        Action::Notice(notice) => Ok(payment::take(notice, facts.notice_at.is_some(), at.now)),
+        Action::Heed { lease, happened } => {
+            let received_at = facts.notice_at.ok_or(Rejection::NotFound("notice"))?;
+            let Subject::Notice(notice) = lease.task.subject else { return Err(Rejection::LeaseLost) };
+            let (payment, purse, is_new) = (facts.payment, facts.purse, !facts.notice_is_over);
+            let known = payment::Known { payment, purse, stripe: &facts.stripe, is_new, received_at };
+            Ok(payment::heed(lease.task, notice, happened, known, &mut at))
+        }
+        Action::Stripe(user, news) => {
+            let next = facts.stripe.with(news).map(|next| Write::Stripe(*user, next));
+            Ok(Change { answer: Answer::Nothing, writes: next.into_iter().collect() })
+        }
         Action::Report { lease, found, log } => named(facts.job)?.report(lease.task, found, log, &mut at),
         Action::TouchKeys(used) => {
             // In one order, so that two nodes that noted the same keys do not wait for each other.
@@ -127,7 +201,7 @@ fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Chan
             let writes = used.into_iter().map(|(key, time)| Write::TouchKey(key, time)).collect();
             Ok(Change { answer: Answer::Nothing, writes })
         }
-        _ => unreachable!("the exchange itself runs tasks and notes the use of keys"),
+        _ => unreachable!("the exchange itself runs tasks, deals with Stripe and notes the use of keys"),
     }
 }
 

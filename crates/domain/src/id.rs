@@ -50,6 +50,15 @@ uuid_id!(
     UploadId
 );
 
+uuid_id!(
+    /// A payment to or from the outside: UUIDv7.
+    PaymentId
+);
+uuid_id!(
+    /// A notice of Stripe's, as it is kept: UUIDv7.
+    NoticeId
+);
+
 impl UploadId {
     /// When it was made, to the millisecond; none for an id that nobody here made.
     pub fn made_at(&self) -> Option<Timestamp> {
@@ -161,6 +170,16 @@ impl Ids {
     /// A fresh id for an uploaded file.
     pub fn upload(&mut self) -> UploadId {
         UploadId(self.uuid())
+    }
+
+    /// A fresh payment id.
+    pub fn payment(&mut self) -> PaymentId {
+        PaymentId(self.uuid())
+    }
+
+    /// A fresh id for a notice.
+    pub fn notice(&mut self) -> NoticeId {
+        NoticeId(self.uuid())
     }
 
     /// A fresh job id.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::{Cents, JobId, Timestamp, TransferId, UserId};
+use crate::{Cents, JobId, PaymentId, Timestamp, TransferId, UserId};
 
 /// A place where money is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,10 @@ pub enum Account {
     Escrow(JobId),
     /// Fees earned.
     Platform,
+    /// Payouts that have left a wallet and are not known to have arrived; never below zero.
+    InTransit,
+    /// What was taken back of payments and wallets could not cover, as a debt; never above zero.
+    Losses,
     /// Everything beyond the exchange; what came in stands here as a debt.
     Outside,
 }
@@ -27,6 +31,8 @@ impl Account {
             Self::Wallet(_) => "wallet",
             Self::Escrow(_) => "escrow",
             Self::Platform => "platform",
+            Self::InTransit => "in_transit",
+            Self::Losses => "losses",
             Self::Outside => "outside",
         }
     }
@@ -43,23 +49,52 @@ pub enum Reason {
     Earning(JobId),
     /// The operator gave balance.
     Grant(TransferId),
+    /// Somebody paid in.
+    TopUp(PaymentId),
+    /// A card was charged because a balance ran low.
+    AutoTopUp(PaymentId),
+    /// Somebody was paid out.
+    Withdrawal(PaymentId),
+    /// A payment was taken back, or came back: a refund, a dispute, a payout that was refused or reversed.
+    Reversal(PaymentId),
+    /// What a wallet could not cover of such was settled.
+    Settlement(TransferId),
 }
 
 impl Reason {
-    /// The reason of that word, about this job, or else about this transfer itself.
-    pub fn of(word: &str, job: Option<JobId>, transfer: TransferId) -> Option<Self> {
-        let reasons = job.map(|job| [Self::Job(job), Self::Refund(job), Self::Earning(job)]);
-        let grant = Self::Grant(transfer);
-        reasons.into_iter().flatten().chain([grant]).find(|reason| reason.word() == word)
+    /// The reason of that word, about this job or this payment, or else about this transfer itself.
+    pub fn of(word: &str, job: Option<JobId>, payment: Option<PaymentId>, transfer: TransferId) -> Option<Self> {
+        let of_job = job.map(|job| [Self::Job(job), Self::Refund(job), Self::Earning(job)]);
+        let of_payment = payment.map(|payment| {
+            [Self::TopUp(payment), Self::AutoTopUp(payment), Self::Withdrawal(payment), Self::Reversal(payment)]
+        });
+        let of_itself = [Self::Grant(transfer), Self::Settlement(transfer)];
+        let all = of_job.into_iter().flatten().chain(of_payment.into_iter().flatten()).chain(of_itself);
+        all.into_iter().find(|reason| reason.word() == word)
     }
 
-    /// The reason's first word, as stored; what it is about is the job, or the transfer itself.
+    /// The payment that it is about, if it is about one.
+    pub const fn payment(self) -> Option<PaymentId> {
+        match self {
+            Self::TopUp(payment) | Self::AutoTopUp(payment) | Self::Withdrawal(payment) | Self::Reversal(payment) => {
+                Some(payment)
+            }
+            _ => None,
+        }
+    }
+
+    /// The reason's first word, as stored; what it is about is the job, the payment, or the transfer itself.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Job(_) => "job",
             Self::Refund(_) => "refund",
             Self::Earning(_) => "earning",
             Self::Grant(_) => "grant",
+            Self::TopUp(_) => "topup",
+            Self::AutoTopUp(_) => "auto_topup",
+            Self::Withdrawal(_) => "withdrawal",
+            Self::Reversal(_) => "reversal",
+            Self::Settlement(_) => "settlement",
         }
     }
 }
@@ -68,7 +103,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Job(job) | Self::Refund(job) | Self::Earning(job) => write!(f, "{}:{job}", self.word()),
-            Self::Grant(transfer) => write!(f, "{}:{transfer}", self.word()),
+            Self::Grant(transfer) | Self::Settlement(transfer) => write!(f, "{}:{transfer}", self.word()),
+            Self::TopUp(payment) | Self::AutoTopUp(payment) | Self::Withdrawal(payment) | Self::Reversal(payment) => {
+                write!(f, "{}:{payment}", self.word())
+            }
         }
     }
 }
@@ -119,6 +157,20 @@ pub struct Entry {
     pub delta: Cents,
     /// Why.
     pub reason: Reason,
+    /// Stripe's name for the payment behind it: its session or its intent.
+    pub reference: Option<String>,
     /// When.
     pub at: Timestamp,
+}
+
+impl Entry {
+    /// The reason as its owner sees it: what was paid in goes by Stripe's name, as on Stripe's own pages.
+    pub fn reason(&self) -> String {
+        match (self.reason, &self.reference) {
+            (Reason::TopUp(_) | Reason::AutoTopUp(_), Some(reference)) => {
+                format!("{}:{reference}", self.reason.word())
+            }
+            (reason, _) => reason.to_string(),
+        }
+    }
 }

@@ -47,6 +47,11 @@ pub const TIME_LIMIT_SECONDS: std::ops::RangeInclusive<i64> = 60..=86_400;
 /// The highest single grant, in cents.
 pub const GRANT_CENTS: std::ops::RangeInclusive<i64> = 1..=100_000_000_000;
 
+/// The least and the most that is paid in or out at once, in cents.
+pub const PAYMENT_CENTS: std::ops::RangeInclusive<i64> = 500..=1_000_000;
+/// Below what a balance may be topped up by itself, in cents.
+pub const THRESHOLD_CENTS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+
 /// A name: trimmed, 1 to 64 characters, one of them to be seen and none of them a control character.
 pub fn name(field: &'static str, text: &str) -> Result<String, Rejection> {
     let name = text.trim();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Cents, Scope, Status, limits};
+use crate::{Cents, PaymentState, Scope, Status, limits};
 
 /// A refusal: an answer, not a failure. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +91,28 @@ pub enum Rejection {
         /// What the wallet has.
         available: Cents,
     },
+    /// The wallet owes something.
+    #[error(
+        "Nothing can be spent from this wallet while it owes {owed} of payments that were taken back, and it has {available}: top it up"
+    )]
+    WalletFrozen {
+        /// What it owes.
+        owed: Cents,
+        /// What it has.
+        available: Cents,
+    },
+    /// There is no account to pay out to.
+    #[error("There is no account that you can be paid out to: set one up with POST /api/stripe/connect")]
+    NotConnected,
+    /// There is no card to charge.
+    #[error("There is no card that may be charged: save one with POST /api/wallet/setup-payment-method")]
+    NoCard,
+    /// The payment is not one that nobody knows the outcome of.
+    #[error("This payment is {}, not parked", .0.as_str())]
+    NotParked(PaymentState),
+    /// The exchange still finds out by itself.
+    #[error("This payment was sent less than a day ago: the exchange still tries to find out by itself")]
+    StillTried,
     /// The user's files have as many bytes as one's may.
     #[error("Your files may have {0} bytes together: delete some that no job names, with DELETE /api/uploads/{{id}}")]
     UploadQuota(u64),
@@ -146,6 +168,11 @@ impl Rejection {
             Self::TooManyAgents => ("too_many_agents", Sort::Bad),
             Self::TooManyKeys => ("too_many_keys", Sort::Bad),
             Self::BalanceTooLow { .. } => ("balance_too_low", Sort::Short),
+            Self::WalletFrozen { .. } => ("wallet_frozen", Sort::Short),
+            Self::NotConnected => ("not_connected", Sort::Bad),
+            Self::NoCard => ("no_card", Sort::Bad),
+            Self::NotParked(_) => ("not_parked", Sort::Bad),
+            Self::StillTried => ("still_tried", Sort::Bad),
             Self::UploadQuota(_) => ("upload_quota", Sort::Bad),
             Self::UploadInUse => ("upload_in_use", Sort::Conflict),
             Self::LeaseLost => ("lease_lost", Sort::Conflict),

@@ -1,7 +1,9 @@
 //! Tasks: what the exchange itself has to do at a time.
 
+use std::fmt;
+
 use crate::verification::Looks;
-use crate::{JobId, Timestamp};
+use crate::{JobId, NoticeId, PaymentId, Timestamp, UserId};
 
 /// What kind of thing is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,17 +16,26 @@ pub enum TaskKind {
     CloseReview,
     /// Look at a submission.
     Verify(Looks),
+    /// Charge a card if a balance is low.
+    TopUp,
+    /// Have Stripe carry out a payment, or find out whether it did.
+    Pay,
+    /// Work off what Stripe told.
+    Heed,
 }
 
 impl TaskKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::ExpireHold,
         Self::ExpireDeadline,
         Self::CloseReview,
         Self::Verify(Looks::Checks),
         Self::Verify(Looks::Commands),
         Self::Verify(Looks::Criteria),
+        Self::TopUp,
+        Self::Pay,
+        Self::Heed,
     ];
 
     /// The kind's name, as stored.
@@ -36,6 +47,19 @@ impl TaskKind {
             Self::Verify(Looks::Checks) => "verify_checks",
             Self::Verify(Looks::Commands) => "verify_commands",
             Self::Verify(Looks::Criteria) => "verify_criteria",
+            Self::TopUp => "top_up",
+            Self::Pay => "stripe_pay",
+            Self::Heed => "stripe_heed",
+        }
+    }
+
+    /// What the text, which is the id of what a task of this kind is about, stands for.
+    pub fn subject(self, id: &str) -> Option<Subject> {
+        match self {
+            Self::TopUp => id.parse().ok().map(Subject::User),
+            Self::Pay => id.parse().ok().map(Subject::Payment),
+            Self::Heed => id.parse().ok().map(Subject::Notice),
+            _ => id.parse().ok().map(Subject::Job),
         }
     }
 
@@ -45,15 +69,47 @@ impl TaskKind {
     }
 }
 
-/// Something to be done for a job, at a time. A job has at most one of each kind.
+/// What a task is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A job.
+    Job(JobId),
+    /// A payment.
+    Payment(PaymentId),
+    /// A notice of Stripe's.
+    Notice(NoticeId),
+    /// A user.
+    User(UserId),
+}
+
+impl fmt::Display for Subject {
+    /// The id alone: of which kind it is follows from the task's kind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(job) => job.fmt(f),
+            Self::Payment(payment) => payment.fmt(f),
+            Self::Notice(notice) => notice.fmt(f),
+            Self::User(user) => user.fmt(f),
+        }
+    }
+}
+
+/// Something to be done about something, at a time. There is at most one of each kind for one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task {
     /// What.
     pub kind: TaskKind,
-    /// For which job.
-    pub job: JobId,
-    /// From when on; also the fence: a task whose time is not the job's current one is stale.
+    /// About what.
+    pub subject: Subject,
+    /// From when on; also the fence: a task whose time is not the current one of its subject is stale.
     pub due_at: Timestamp,
+}
+
+impl Task {
+    /// The job that it is about, if it is about one.
+    pub const fn job(&self) -> Option<JobId> {
+        if let Subject::Job(job) = self.subject { Some(job) } else { None }
+    }
 }
 
 /// A task that one runner has taken for a while.

@@ -238,7 +238,7 @@ const RULES: [Rule; 21] = [
     Rule {
         says: "each timer is the one that its job's state implies",
         offender: timers!(
-            "SELECT t.job_id, j.status, t.kind, t.due_at, i.due_at FROM tasks t
+            "SELECT t.subject, j.status, t.kind, t.due_at, i.due_at FROM tasks t
                LEFT JOIN jobs j ON j.id = t.job_id
                LEFT JOIN implied i ON i.job_id = t.job_id AND i.kind = t.kind
               WHERE i.due_at IS NULL OR i.due_at <> t.due_at ORDER BY t.job_id, t.kind LIMIT 1"
@@ -249,7 +249,7 @@ const RULES: [Rule; 21] = [
         says: "each job in hand has its timer",
         offender: timers!(
             "SELECT i.job_id, j.status FROM implied i JOIN jobs j ON j.id = i.job_id
-               LEFT JOIN tasks t ON t.job_id = i.job_id AND t.kind = i.kind
+               LEFT JOIN tasks t ON t.subject = i.job_id AND t.kind = i.kind
               WHERE t.job_id IS NULL ORDER BY i.job_id LIMIT 1"
         ),
         tells: no_timer,

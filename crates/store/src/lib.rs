@@ -9,6 +9,7 @@ mod audit;
 mod clock;
 mod folder;
 mod hot;
+mod payments;
 mod postgres;
 mod reads;
 mod row;
@@ -32,6 +33,7 @@ use clawrk_domain::{Answer, Command, Job, JobId, Lease, Policy, Rejection, Uploa
 pub use audit::{Audit, Offence};
 pub use clock::Clock;
 pub use folder::data_folder;
+pub use payments::ParkedNotice;
 pub use reads::{HandedIn, JobList, Place};
 pub use sealed::{Place as SealedPlace, Sealed};
 pub use sqlite::backup;
@@ -104,8 +106,10 @@ pub const BROADCAST_BYTES: usize = 7999;
 /// Which tasks are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Everything but what verifiers do.
+    /// Everything but what verifiers do and what waits for Stripe.
     Timers,
+    /// What waits for Stripe.
+    AtStripe,
     /// What a verifier looks at.
     Looks {
         /// What.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use clawrk_domain::payment::{AccountStatus, AutoTopUp, StripeIds};
 use clawrk_domain::tally::{Day, DayCounts, Happening, Spread, Standing, Voice};
 use clawrk_domain::verification::{LogKind, LogLine};
 use clawrk_domain::{
-    Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Reason, Scopes, State, Status, Submission, Task,
-    TaskKind, Upload, User, Verification, Worker, change::Moved, ledger::Entry,
+    Agent, ApiKey, Attempt, Brief, Cents, Event, Finished, Job, JobId, Payment, PaymentKind, PaymentState, Reason,
+    Scopes, State, Status, Submission, Task, TaskKind, Upload, User, Verification, Worker, change::Moved,
+    ledger::Entry,
 };
 
 use crate::reads::HandedIn;
@@ -30,7 +32,13 @@ pub(crate) fn user(row: &Row) -> Result<(User, Cents), StoreError> {
 }
 
 pub(crate) fn wallet(row: &Row) -> Result<Wallet, StoreError> {
-    Ok(Wallet { balance: row.cents(0)?, last_transfer: row.transfer_or_null(1)?, last_job: row.parsed_or_null(2)? })
+    Ok(Wallet {
+        balance: row.cents(0)?,
+        last_transfer: row.transfer_or_null(1)?,
+        last_job: row.parsed_or_null(2)?,
+        owed: row.cents(3)?,
+        tops_up_below: row.int_or_null(4)?.map(Cents),
+    })
 }
 
 pub(crate) fn agent(row: &Row) -> Result<Agent, StoreError> {
@@ -234,6 +242,48 @@ pub(crate) fn voice(row: &Row) -> Result<Voice, StoreError> {
     Ok(Voice { verified: row.int(0)?, failed: row.int(1)?, seconds: row.int(2)? })
 }
 
+pub(crate) fn payment(row: &Row) -> Result<Payment, StoreError> {
+    Ok(Payment {
+        id: row.payment(0)?,
+        user: row.user(1)?,
+        kind: PaymentKind::from_name(row.str(2)?).ok_or_else(|| corrupt(2, "an unknown kind of payment"))?,
+        amount: row.cents(3)?,
+        state: PaymentState::from_name(row.str(4)?).ok_or_else(|| corrupt(4, "an unknown state"))?,
+        reference: row.text_or_null(5)?,
+        intent: row.text_or_null(6)?,
+        counterparty: row.text_or_null(7)?,
+        sent_at: row.time_or_null(8)?,
+        tries: row.count(9)?,
+        problem: row.text_or_null(10)?,
+        back: row.cents(11)?,
+        disputes: if row.str_or_null(12)?.is_some() { row.json(12)? } else { Vec::new() },
+        moved_back: row.cents(13)?,
+        due_at: row.time_or_null(14)?,
+        created_at: row.time(15)?,
+        updated_at: row.time(16)?,
+        version: row.count(17)?,
+    })
+}
+
+pub(crate) fn stripe_ids(row: &Row) -> Result<StripeIds, StoreError> {
+    let status = |name: &str| AccountStatus::from_name(name).ok_or_else(|| corrupt(2, "an unknown status"));
+    Ok(StripeIds {
+        customer: row.text_or_null(0)?,
+        account: row.text_or_null(1)?,
+        account_status: row.str_or_null(2)?.map(status).transpose()?,
+        payment_method: row.text_or_null(3)?,
+    })
+}
+
+pub(crate) fn auto_top_up(row: &Row) -> Result<AutoTopUp, StoreError> {
+    Ok(AutoTopUp {
+        enabled: row.flag(0)?,
+        amount: row.cents(1)?,
+        threshold: row.cents(2)?,
+        off_because: row.text_or_null(3)?,
+    })
+}
+
 /// A name of an enum that serde knows by its snake_case word.
 fn word<T: serde::de::DeserializeOwned>(row: &Row, at: usize) -> Result<T, StoreError> {
     serde_json::from_value(serde_json::Value::String(row.text(at)?)).map_err(|_| corrupt(at, "an unknown word"))
@@ -242,11 +292,13 @@ fn word<T: serde::de::DeserializeOwned>(row: &Row, at: usize) -> Result<T, Store
 pub(crate) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let (id, amount) = (row.transfer(0)?, row.cents(3)?);
     let delta = if row.str(2)? == "wallet" { -amount } else { amount };
-    let reason = Reason::of(row.str(4)?, row.parsed_or_null(5)?, id);
-    Ok(Entry { id, delta, reason: reason.ok_or_else(|| corrupt(4, "an unknown reason"))?, at: row.time(1)? })
+    let reason = Reason::of(row.str(4)?, row.parsed_or_null(5)?, row.payment_or_null(6)?, id);
+    let reason = reason.ok_or_else(|| corrupt(4, "an unknown reason"))?;
+    Ok(Entry { id, delta, reason, reference: row.text_or_null(7)?, at: row.time(1)? })
 }
 
 pub(crate) fn task(row: &Row) -> Result<(Task, i64), StoreError> {
     let kind = TaskKind::from_name(row.str(0)?).ok_or_else(|| corrupt(0, "an unknown task"))?;
-    Ok((Task { kind, job: row.parsed(1)?, due_at: row.time(2)? }, row.int(3)?))
+    let subject = kind.subject(row.str(1)?).ok_or_else(|| corrupt(1, "no id of what such a task is about"))?;
+    Ok((Task { kind, subject, due_at: row.time(2)? }, row.int(3)?))
 }

@@ -93,8 +93,9 @@ pub(crate) const ANY_USER: &str = "SELECT 1 FROM users LIMIT 1";
 pub(crate) const USER: &str = users!("WHERE u.id = $1");
 pub(crate) const USERS_NAMED: &str = users!("WHERE u.name = $1 OR u.email = $1 ORDER BY u.created_at, u.id LIMIT 10");
 pub(crate) const EMAIL_TAKEN: &str = "SELECT 1 FROM users WHERE email = $1";
-pub(crate) const WALLET: Locked =
-    locked!("SELECT balance_cents, last_transfer, last_job FROM wallets WHERE user_id = $1");
+pub(crate) const WALLET: Locked = locked!(
+    "SELECT balance_cents, last_transfer, last_job, owed_cents, tops_up_below_cents FROM wallets WHERE user_id = $1"
+);
 
 pub(crate) const AGENT: Locked = locked!(agents!("WHERE id = $1 AND deleted_at IS NULL"));
 pub(crate) const DEFAULT_AGENT: Locked = locked!(agents!("WHERE owner_id = $1 AND is_default = 1"));
@@ -191,13 +192,15 @@ pub(crate) const SUBMITTED_ATTEMPTS: &str =
 macro_rules! entries {
     ($first:literal, $rest:literal) => {
         concat!(
-            "WITH RECURSIVE chain (id, at, from_kind, cents, reason, job_id, previous) AS (
-                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.previous ",
+            "WITH RECURSIVE chain (id, at, from_kind, cents, reason, job_id, payment_id, previous) AS (
+                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.payment_id, t.previous ",
             $first,
             " UNION ALL
-                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.previous
+                 SELECT t.id, t.at, t.from_kind, t.cents, t.reason, t.job_id, t.payment_id, t.previous
                    FROM chain c JOIN transfers t ON t.id = c.previous)
-             SELECT id, at, from_kind, cents, reason, job_id FROM chain ",
+             SELECT id, at, from_kind, cents, reason, job_id, payment_id,
+                    (SELECT p.reference FROM payments p WHERE p.id = chain.payment_id)
+               FROM chain ",
             $rest
         )
     };
@@ -207,6 +210,47 @@ pub(crate) const ENTRIES: &str =
     entries!("FROM wallets w JOIN transfers t ON t.id = w.last_transfer WHERE w.user_id = $1", "LIMIT $2");
 pub(crate) const ENTRIES_BEFORE: &str =
     entries!("FROM transfers a JOIN transfers t ON t.id = a.previous WHERE a.id = $1 AND a.user_id = $2", "LIMIT $3");
+
+/// The columns that `row::payment` reads.
+macro_rules! payments {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, kind, cents, state, reference, intent, counterparty, sent_at, tries, problem, back_cents,
+                    disputes, moved_back_cents, due_at, created_at, updated_at, version
+               FROM payments ",
+            $rest
+        )
+    };
+}
+
+pub(crate) const PAYMENT: Locked = locked!(payments!("WHERE id = $1"));
+pub(crate) const PAYMENT_NAMED: &str = payments!("WHERE reference = $1 UNION SELECT id, user_id, kind, cents, state, reference, intent, counterparty, sent_at, tries, problem, back_cents,
+                    disputes, moved_back_cents, due_at, created_at, updated_at, version FROM payments WHERE intent = $1");
+/// The payments of a user behind one, the newest first.
+pub(crate) const PAYMENTS: &str = payments!("WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+/// The payments that nobody knows the outcome of, behind one.
+pub(crate) const PAYMENTS_PARKED: &str =
+    payments!("WHERE state IN ('sending', 'parked') AND state = 'parked' AND id > $1 ORDER BY id LIMIT $2");
+/// The payments that were begun in a span of time, behind one.
+pub(crate) const PAYMENTS_OF_SPAN: &str =
+    payments!("WHERE id > $1 AND created_at >= $2 AND created_at < $3 ORDER BY id LIMIT $4");
+/// Whether a card is being charged, and how often that was begun since a time.
+pub(crate) const CHARGES: &str = "SELECT
+    CAST(COALESCE(SUM(CASE WHEN state IN ('sending', 'parked') THEN 1 ELSE 0 END), 0) AS BIGINT),
+    CAST(COALESCE(SUM(CASE WHEN created_at > $1 THEN 1 ELSE 0 END), 0) AS BIGINT)
+    FROM payments WHERE user_id = $2 AND kind = 'auto_topup' AND (created_at > $1 OR state IN ('sending', 'parked'))";
+pub(crate) const STRIPE_IDS: Locked = locked!(
+    "SELECT stripe_customer_id, stripe_account_id, stripe_account_status, stripe_payment_method FROM users WHERE id = $1"
+);
+pub(crate) const AUTO_TOPUP: &str =
+    "SELECT enabled, amount_cents, threshold_cents, off_because FROM auto_topups WHERE user_id = $1";
+pub(crate) const USER_WITH_ACCOUNT: &str = "SELECT id FROM users WHERE stripe_account_id = $1 ORDER BY id LIMIT 1";
+pub(crate) const USER_WITH_CUSTOMER: &str = "SELECT id FROM users WHERE stripe_customer_id = $1 ORDER BY id LIMIT 1";
+pub(crate) const NOTICE: Locked = locked!("SELECT received_at, outcome FROM notices WHERE id = $1");
+pub(crate) const NOTICE_PAYLOAD: &str = "SELECT event, kind, payload FROM notices WHERE id = $1";
+/// The notices that say what cannot be, the newest first.
+pub(crate) const NOTICES_PARKED: &str =
+    "SELECT event, kind, problem, received_at FROM notices WHERE outcome = 'parked' ORDER BY received_at DESC LIMIT $1";
 
 /// The columns that `row::upload` reads.
 macro_rules! uploads {
@@ -265,24 +309,28 @@ pub(crate) const SEAL: &str = "SELECT sealed FROM seal WHERE id = 1";
 pub(crate) const KEEP_SEAL: &str = "INSERT INTO seal (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
 
 /// The timers that are due: all tasks but those of verifiers.
-pub(crate) const DUE_TIMERS: &str = "SELECT kind, job_id, due_at, token FROM tasks
-      WHERE kind NOT LIKE 'verify%' AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, job_id LIMIT $2";
+pub(crate) const DUE_TIMERS: &str = "SELECT kind, subject, due_at, token FROM tasks
+      WHERE kind NOT LIKE 'verify%' AND kind NOT LIKE 'stripe%' AND due_at <= $1 AND leased_until <= $1
+      ORDER BY due_at, kind, subject LIMIT $2";
+/// What waits for Stripe, in an index of its own.
+pub(crate) const DUE_AT_STRIPE: &str = "SELECT kind, subject, due_at, token FROM tasks
+      WHERE kind LIKE 'stripe%' AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at, kind, subject LIMIT $2";
 /// What verifiers of one kind have to look at, in an index of its own.
-pub(crate) const DUE_LOOKS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+pub(crate) const DUE_LOOKS: &str = "SELECT kind, subject, due_at, token FROM tasks
       WHERE kind LIKE 'verify%' AND kind = $1 AND due_at <= $2 AND leased_until <= $3
-      ORDER BY due_at, job_id LIMIT $4";
+      ORDER BY due_at, subject LIMIT $4";
 /// The same, but for what two senders wait for.
-pub(crate) const DUE_LOOKS_OF_OTHERS: &str = "SELECT kind, job_id, due_at, token FROM tasks
+pub(crate) const DUE_LOOKS_OF_OTHERS: &str = "SELECT kind, subject, due_at, token FROM tasks
       WHERE kind LIKE 'verify%' AND kind = $1 AND due_at <= $2 AND leased_until <= $3
-        AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND sender_id IN ($4, $5))
-      ORDER BY due_at, job_id LIMIT $6";
+        AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = subject AND sender_id IN ($4, $5))
+      ORDER BY due_at, subject LIMIT $6";
 /// Whoever had a task in hand is gone.
 pub(crate) const END_LEASES: &str = "UPDATE tasks SET leased_until = 0 WHERE leased_until > 0";
 pub(crate) const LEASE_TASK: &str =
-    "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND job_id = $3 AND token = $4";
+    "UPDATE tasks SET token = token + 1, leased_until = $1 WHERE kind = $2 AND subject = $3 AND token = $4";
 pub(crate) const RENEW_LEASE: &str =
-    "UPDATE tasks SET leased_until = $1 WHERE kind = $2 AND job_id = $3 AND due_at = $4 AND token = $5";
-pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND job_id = $2";
+    "UPDATE tasks SET leased_until = $1 WHERE kind = $2 AND subject = $3 AND due_at = $4 AND token = $5";
+pub(crate) const LEASE: &str = "SELECT due_at, token FROM tasks WHERE kind = $1 AND subject = $2";
 
 /// What happened to a job and has not been counted, as `row::happening` reads it.
 pub(crate) const UNCOUNTED_EVENTS: &str =

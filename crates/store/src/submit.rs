@@ -7,7 +7,8 @@
 //! | decide | `clawrk_domain::decide`: a change or a refusal                      | no     |
 //! | apply  | the change's writes, in order; the answer kept under the key        | yes    |
 //!
-//! Locks are taken in one order: key, agent, user, jobs by id, files by id, wallets by user; a pull's candidates are never waited for.
+//! Locks are taken in one order: key, agent, notice, payment, user, jobs by id, files by id, wallets by user; a pull's
+//! candidates are never waited for.
 //! `Err` means that the database failed; a refusal is an answer.
 
 use std::collections::btree_map::Entry;
@@ -19,7 +20,7 @@ use clawrk_domain::{
 use crate::hot::Known;
 use crate::tx::{Lock, News, Step, Tx};
 use crate::writes::{Statement, Wallet, Wallets, statements, wallets_of};
-use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, row, sql, tasks};
+use crate::{Changed, Outcome, ReceiptRequest, Reply, Request, StoreError, payments, row, sql, tasks};
 
 /// For how long an answer is kept.
 const RECEIPT_SECONDS: i64 = 24 * 3600;
@@ -120,7 +121,10 @@ async fn load(tx: &mut impl Tx, request: &Request) -> Result<(Facts, Wallets), S
             }
             now
         }
-        _ => load_named(tx, user, action, &mut facts, &mut wallets).await?,
+        _ => {
+            payments::load(tx, user, action, &mut facts, &mut wallets).await?;
+            load_named(tx, user, action, &mut facts, &mut wallets).await?
+        }
     });
     Ok((facts, wallets))
 }
@@ -203,13 +207,10 @@ async fn load_named(
         Some(user) => known_job_steps(job, user).map(&mut step),
         None => job_steps(job).map(&mut step),
     });
-    let lease = match action {
-        Action::Run(lease) | Action::Report { lease, .. } => {
-            let place = vec![lease.task.kind.as_str().into(), lease.task.job.into()];
-            Some((lease, step(Step::Read(sql::LEASE, place))))
-        }
-        _ => None,
-    };
+    let lease = action.lease().map(|lease| {
+        let place = vec![lease.task.kind.as_str().into(), lease.task.subject.into()];
+        (lease, step(Step::Read(sql::LEASE, place)))
+    });
     let uploads = user.map(|user| {
         let own = |file: UploadId| Step::Locked(&sql::OWN_UPLOAD, vec![file.into(), user.into()]);
         action.uploads().into_iter().map(|file| step(own(file))).collect::<Vec<_>>()
@@ -248,7 +249,7 @@ async fn load_named(
         && let Some(wallet) = found.row(place).as_ref().map(row::wallet).transpose()?
     {
         facts.user_exists = true;
-        facts.wallet = wallet.balance;
+        facts.purse = wallet.purse();
         wallets.insert(user, wallet);
     }
     Ok(found.now)

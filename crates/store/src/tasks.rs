@@ -14,6 +14,7 @@ pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_secon
     let until = now.plus_seconds(lease_seconds);
     let read = match due {
         Due::Timers => Step::Read(sql::DUE_TIMERS, vec![now.into(), limit.into()]),
+        Due::AtStripe => Step::Read(sql::DUE_AT_STRIPE, vec![now.into(), limit.into()]),
         Due::Looks { at, overdue_seconds, but_of: [one, other] } => {
             let (kind, before) = (TaskKind::Verify(at).as_str(), now.plus_seconds(-overdue_seconds));
             let mut values = vec![kind.into(), before.into(), now.into()];
@@ -30,8 +31,8 @@ pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_secon
     let due = due.iter().map(row::task).collect::<Result<Vec<_>, _>>()?;
     // Whoever has a task in hand is not waited for.
     let tries = due.iter().flat_map(|(task, _)| {
-        let place = vec![task.kind.as_str().into(), task.job.into()];
-        [Step::Lock(Lock::Task(task.kind, task.job)), Step::Read(sql::LEASE, place)]
+        let place = vec![task.kind.as_str().into(), task.subject.into()];
+        [Step::Lock(Lock::Task(task.kind, task.subject)), Step::Read(sql::LEASE, place)]
     });
     let mut found = tx.look(tries.collect()).await?;
     let mut leases = Vec::new();
@@ -41,7 +42,7 @@ pub(crate) async fn take_due(tx: &mut impl Tx, due: Due, limit: u32, lease_secon
         if !(locked && is_current) {
             continue;
         }
-        let values = vec![until.into(), task.kind.as_str().into(), task.job.into(), token.into()];
+        let values = vec![until.into(), task.kind.as_str().into(), task.subject.into(), token.into()];
         tx.execute(vec![Statement { sql: sql::LEASE_TASK, values, one_row: true }]).await?;
         leases.push(Lease { task, token: token + 1 });
     }
@@ -59,7 +60,7 @@ pub(crate) async fn renew(tx: &mut impl Tx, lease: &Lease, seconds: i64) -> Resu
     let Lease { task, token } = *lease;
     let (now, is_current) = is_current(tx, lease).await?;
     if is_current {
-        let place = [task.kind.as_str().into(), task.job.into(), task.due_at.into(), token.into()];
+        let place = [task.kind.as_str().into(), task.subject.into(), task.due_at.into(), token.into()];
         let values = [now.plus_seconds(seconds).into()].into_iter().chain(place).collect();
         // Whoever takes it in this very moment gives it another token.
         tx.execute(vec![Statement { sql: sql::RENEW_LEASE, values, one_row: false }]).await?;
@@ -70,8 +71,8 @@ pub(crate) async fn renew(tx: &mut impl Tx, lease: &Lease, seconds: i64) -> Resu
 /// Goes on with a log, if the task is still one's own.
 pub(crate) async fn log(tx: &mut impl Tx, lease: &Lease, attempt: u32, lines: &[LogLine]) -> Result<Reply, StoreError> {
     let (_, is_current) = is_current(tx, lease).await?;
-    if is_current {
-        let (job, last) = (lease.task.job, log_end(tx, lease.task.job, attempt).await?);
+    if let (true, Some(job)) = (is_current, lease.task.job()) {
+        let last = log_end(tx, job, attempt).await?;
         tx.execute(log_lines(job, attempt, last, lines).collect()).await?;
     }
     Ok(Reply::IsCurrent(is_current))
@@ -86,7 +87,7 @@ pub(crate) async fn log_end(tx: &mut impl Tx, job: JobId, attempt: u32) -> Resul
 /// The time, and whether a lease is its task's current one.
 async fn is_current(tx: &mut impl Tx, lease: &Lease) -> Result<(Timestamp, bool), StoreError> {
     let Lease { task, token } = *lease;
-    let place = vec![task.kind.as_str().into(), task.job.into()];
+    let place = vec![task.kind.as_str().into(), task.subject.into()];
     let mut found = tx.look(vec![Step::Read(sql::LEASE, place)]).await?;
     let current = found.row(0).map(|row| Ok::<_, StoreError>((row.time(0)?, row.int(1)?))).transpose()?;
     Ok((found.now, current == Some((task.due_at, token))))

@@ -3,7 +3,7 @@
 //! SQLite answers at once, on its writer's thread, so its futures are ready when they are made;
 //! PostgreSQL's wait for the network. Locks mean something on PostgreSQL only: SQLite's writer is alone.
 
-use clawrk_domain::{JobId, TaskKind, Timestamp, UserId};
+use clawrk_domain::{JobId, Subject, TaskKind, Timestamp, UserId};
 
 use crate::StoreError;
 use crate::hot::Known;
@@ -21,7 +21,7 @@ pub(crate) enum Lock {
     /// Of jobs, if this user may know of it.
     JobKnownTo(JobId, UserId),
     /// Of tasks, if nobody else has it in hand.
-    Task(TaskKind, JobId),
+    Task(TaskKind, Subject),
 }
 
 /// Something that other nodes should hear of.

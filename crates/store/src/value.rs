@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use clawrk_domain::{AgentId, Cents, JobId, KeyId, Timestamp, TransferId, UploadId, UserId};
+use clawrk_domain::{
+    AgentId, Cents, JobId, KeyId, NoticeId, PaymentId, Subject, Timestamp, TransferId, UploadId, UserId,
+};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{IsNull, Type, private::BytesMut};
@@ -89,6 +91,9 @@ ids!(
     UploadId: |id: UploadId| Value::Uuid(id.0),
     AgentId: |id: AgentId| Value::Uuid(id.0),
     TransferId: |id: TransferId| Value::Uuid(id.0),
+    PaymentId: |id: PaymentId| Value::Uuid(id.0),
+    NoticeId: |id: NoticeId| Value::Uuid(id.0),
+    Subject: |subject: Subject| Value::Text(subject.to_string()),
     JobId: |id: JobId| Value::Text(id.as_str().to_owned()),
     KeyId: |id: KeyId| Value::Text(id.as_str().to_owned())
 );
@@ -204,6 +209,14 @@ impl Row {
 
     pub(crate) fn transfer(&self, at: usize) -> Result<TransferId, StoreError> {
         self.uuid(at).map(TransferId)
+    }
+
+    pub(crate) fn payment(&self, at: usize) -> Result<PaymentId, StoreError> {
+        self.uuid(at).map(PaymentId)
+    }
+
+    pub(crate) fn payment_or_null(&self, at: usize) -> Result<Option<PaymentId>, StoreError> {
+        Ok(self.uuid_or_null(at)?.map(PaymentId))
     }
 
     pub(crate) fn transfer_or_null(&self, at: usize) -> Result<Option<TransferId>, StoreError> {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clawrk_domain::change::AttemptRecord;
 use clawrk_domain::verification::LogLine;
 use clawrk_domain::{
-    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, State, Task, Timestamp, Transfer, TransferId, Upload,
-    User, UserId, Worker, Write,
+    Account, Agent, ApiKey, Cents, Event, Job, JobId, KeyId, Purse, State, Task, Timestamp, Transfer, TransferId,
+    Upload, User, UserId, Worker, Write,
 };
 
 use crate::value::Value;
-use crate::{sql, stage};
+use crate::{payments, sql, stage};
 
 /// A statement and its values.
 pub(crate) struct Statement {
@@ -20,7 +20,7 @@ pub(crate) struct Statement {
     pub(crate) one_row: bool,
 }
 
-fn one(sql: &'static str, values: Vec<Value>) -> Statement {
+pub(crate) fn one(sql: &'static str, values: Vec<Value>) -> Statement {
     Statement { sql, values, one_row: true }
 }
 
@@ -30,6 +30,14 @@ pub(crate) struct Wallet {
     pub(crate) balance: Cents,
     pub(crate) last_transfer: Option<TransferId>,
     pub(crate) last_job: Option<JobId>,
+    pub(crate) owed: Cents,
+    pub(crate) tops_up_below: Option<Cents>,
+}
+
+impl Wallet {
+    pub(crate) const fn purse(&self) -> Purse {
+        Purse { balance: self.balance, owed: self.owed, tops_up_below: self.tops_up_below }
+    }
 }
 
 /// The wallets that a change touches, as they were before, and each is new that is not among them.
@@ -87,6 +95,16 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -
             Write::Log(job, attempt, lines) => {
                 statements.extend(log_lines(*job, *attempt, log_end, lines));
             }
+            Write::CreatePayment(payment) => statements.push(payments::create(payment)),
+            Write::UpdatePayment(payment) => statements.push(payments::update(payment)),
+            Write::Owe(user, more) => statements.push(one(
+                "UPDATE wallets SET owed_cents = owed_cents + $1 WHERE user_id = $2",
+                vec![(*more).into(), (*user).into()],
+            )),
+            Write::Stripe(user, ids) => statements.push(payments::stripe_ids(*user, ids)),
+            Write::AutoTopUp(user, auto) => statements.extend(payments::auto_top_up(*user, auto)),
+            Write::CreateNotice(notice, at) => statements.push(payments::create_notice(notice, *at)),
+            Write::EndNotice(notice, end, at) => statements.push(payments::end_notice(*notice, end, *at)),
         }
     }
     statements.extend(moved.into_iter().map(|(user, delta)| update_wallet(user, delta, &wallets[&user])));
@@ -103,16 +121,16 @@ fn touch_key(key: KeyId, at: Timestamp) -> Statement {
 
 fn schedule(task: &Task) -> Statement {
     one(
-        "INSERT INTO tasks (kind, job_id, due_at, token, leased_until) VALUES ($1, $2, $3, 0, 0)
-         ON CONFLICT (kind, job_id) DO UPDATE SET due_at = excluded.due_at, token = tasks.token + 1, leased_until = 0",
-        vec![task.kind.as_str().into(), task.job.into(), task.due_at.into()],
+        "INSERT INTO tasks (kind, subject, due_at, token, leased_until) VALUES ($1, $2, $3, 0, 0)
+         ON CONFLICT (kind, subject) DO UPDATE SET due_at = excluded.due_at, token = tasks.token + 1, leased_until = 0",
+        vec![task.kind.as_str().into(), task.subject.into(), task.due_at.into()],
     )
 }
 
 fn unschedule(task: &Task) -> Statement {
     Statement {
-        sql: "DELETE FROM tasks WHERE kind = $1 AND job_id = $2 AND due_at = $3",
-        values: vec![task.kind.as_str().into(), task.job.into(), task.due_at.into()],
+        sql: "DELETE FROM tasks WHERE kind = $1 AND subject = $2 AND due_at = $3",
+        values: vec![task.kind.as_str().into(), task.subject.into(), task.due_at.into()],
         one_row: false,
     }
 }
@@ -320,8 +338,8 @@ fn escrow(job: &Job) -> Cents {
 
 fn create_transfer(transfer: &Transfer, previous: Option<TransferId>) -> Statement {
     one(
-        "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO transfers (id, at, from_kind, to_kind, user_id, job_id, cents, reason, previous, payment_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         vec![
             transfer.id.into(),
             transfer.at.into(),
@@ -332,6 +350,7 @@ fn create_transfer(transfer: &Transfer, previous: Option<TransferId>) -> Stateme
             transfer.amount.into(),
             transfer.reason.word().into(),
             previous.into(),
+            transfer.reason.payment().into(),
         ],
     )
 }

@@ -180,7 +180,7 @@ async fn die_with_timers_in_hand(
     };
     let at = nodes.iter().position(|(node, _)| *node == name).unwrap();
     nodes.remove(at).1.kill();
-    let leased = "SELECT job_id FROM tasks
+    let leased = "SELECT subject FROM tasks
         WHERE leased_until > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     let leased = ask(database, leased).await;
     database.batch_execute("COMMIT").await.unwrap();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::verification::Stage;
-use crate::{AgentId, Cents, Check, JobId, Task, TaskKind, Timestamp, Upload, UserId, Verification};
+use crate::{AgentId, Cents, Check, JobId, Subject, Task, TaskKind, Timestamp, Upload, UserId, Verification};
 
 /// What a sender wants done; never changes once posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -332,6 +332,6 @@ impl Job {
             State::Submitted(_, _, Stage::Looking(look)) => (TaskKind::Verify(look.at), look.due_at),
             _ => return None,
         };
-        Some(Task { kind, job: self.id, due_at })
+        Some(Task { kind, subject: Subject::Job(self.id), due_at })
     }
 }

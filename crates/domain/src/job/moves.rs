@@ -277,8 +277,8 @@ impl Job {
             TaskKind::ExpireHold => self.expire_hold(at),
             TaskKind::ExpireDeadline => self.expire_deadline(at),
             TaskKind::CloseReview => self.close_review(at),
-            // A verifier's, which reports.
-            TaskKind::Verify(_) => Change::none(Answer::Nothing),
+            // A verifier's, which reports; the others are about no job.
+            TaskKind::Verify(_) | TaskKind::TopUp | TaskKind::Pay | TaskKind::Heed => Change::none(Answer::Nothing),
         }
     }
 

@@ -4,7 +4,7 @@ use clawrk_domain::action::{AgentFields, NewUser};
 use clawrk_domain::key::NewKey;
 use clawrk_domain::{
     Action, Actor, Agent, AgentId, Answer, ApiKey, Cents, Change, Command, Facts, Ids, JobId, KeyId, Lease, Policy,
-    Rejection, Scopes, Task, TaskKind, Timestamp, UserId, Write, decide, limits,
+    Rejection, Scopes, Subject, Task, TaskKind, Timestamp, UserId, Write, decide, limits,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
@@ -181,7 +181,7 @@ fn nobody_is_granted_balance_who_is_not_there_or_beyond_the_bounds() {
 #[test]
 fn a_task_runs_under_its_current_lease_only() {
     let job: JobId = ids(1).job();
-    let lease = Lease { task: Task { kind: TaskKind::ExpireHold, job, due_at: NOW }, token: 1 };
+    let lease = Lease { task: Task { kind: TaskKind::ExpireHold, subject: Subject::Job(job), due_at: NOW }, token: 1 };
     let refused = told(Actor::Exchange, Action::Run(lease), Facts::default());
     assert_eq!(refused.unwrap_err(), Rejection::LeaseLost);
     let current = Facts { lease_is_current: true, ..Facts::default() };
@@ -203,7 +203,7 @@ fn an_action_names_the_agent_and_the_job_it_is_about_and_says_whether_it_spends(
     ] {
         assert_eq!(action.agent(), expected, "{action:?}");
     }
-    let task = Task { kind: TaskKind::CloseReview, job, due_at: NOW };
+    let task = Task { kind: TaskKind::CloseReview, subject: Subject::Job(job), due_at: NOW };
     for action in [Action::Pay(job), claim(None), Action::Run(Lease { task, token: 1 })] {
         assert_eq!(action.job(), Some(job), "{action:?}");
     }

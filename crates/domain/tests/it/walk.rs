@@ -76,7 +76,7 @@ fn check(world: &World) {
     let mut by_job: BTreeMap<(JobId, &str, &str), u32> = BTreeMap::new();
     for transfer in &world.transfers {
         for (account, delta) in [(transfer.from, -transfer.amount), (transfer.to, transfer.amount)] {
-            if matches!(account, Account::Platform | Account::Outside) {
+            if matches!(account, Account::Platform | Account::Outside | Account::InTransit | Account::Losses) {
                 let sum = houses.entry(account.kind()).or_default();
                 *sum = *sum + delta;
             }
@@ -91,7 +91,7 @@ fn check(world: &World) {
         let expected = if job.status().is_funded() { job.price } else { Cents::ZERO };
         assert_eq!(world.escrows[&job.id], expected, "the escrow of a job that is {}", job.status());
         assert!(job.attempt_count <= world.policy.max_attempts);
-        let timers = world.tasks.iter().filter(|task| task.job == job.id);
+        let timers = world.tasks.iter().filter(|task| task.job() == Some(job.id));
         assert_eq!(timers.copied().collect::<Vec<_>>(), Vec::from_iter(job.timer()), "exactly the timer of its state");
     }
     for agent in world.agents.keys() {

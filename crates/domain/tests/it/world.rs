@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use clawrk_domain::action::{NewUser, Posting};
+use clawrk_domain::payment::{AutoTopUp, NoticeEnd, StripeIds};
 use clawrk_domain::verification::Found;
 use clawrk_domain::{
-    Account, Action, Actor, Agent, AgentId, Answer, Cents, Change, Command, Facts, Job, JobId, Lease, Policy,
-    Rejection, State, Task, TaskKind, Timestamp, Transfer, UserId, Write, decide,
+    Account, Action, Actor, Agent, AgentId, Answer, Cents, Change, Command, Facts, Job, JobId, Lease, NoticeId,
+    Payment, PaymentId, PaymentKind, PaymentState, Policy, Purse, Rejection, State, Task, TaskKind, Timestamp,
+    Transfer, UserId, Write, decide,
 };
 
 /// Everything there is.
@@ -15,6 +17,12 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) policy: Policy,
     pub(crate) wallets: BTreeMap<UserId, Cents>,
+    pub(crate) owed: BTreeMap<UserId, Cents>,
+    pub(crate) house: BTreeMap<Account, Cents>,
+    pub(crate) payments: BTreeMap<PaymentId, Payment>,
+    pub(crate) stripe: BTreeMap<UserId, StripeIds>,
+    pub(crate) auto: BTreeMap<UserId, AutoTopUp>,
+    pub(crate) notices: BTreeMap<NoticeId, (Timestamp, Option<NoticeEnd>)>,
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) escrows: BTreeMap<JobId, Cents>,
@@ -29,6 +37,12 @@ impl World {
             now: "2025-01-01T00:00:00Z".parse().unwrap(),
             policy: Policy::default(),
             wallets: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            house: BTreeMap::new(),
+            payments: BTreeMap::new(),
+            stripe: BTreeMap::new(),
+            auto: BTreeMap::new(),
+            notices: BTreeMap::new(),
             agents: BTreeMap::new(),
             jobs: BTreeMap::new(),
             escrows: BTreeMap::new(),
@@ -66,7 +80,32 @@ impl World {
                 .find(|job| agent.is_some_and(|agent| job.is_open_to(agent.id, self.now))),
             _ => action.job().and_then(|id| self.jobs.get(&id)),
         };
+        let payment = action.payment().and_then(|id| self.payments.get(&id)).cloned();
+        let dealer = payment.as_ref().map(|payment| payment.user).or_else(|| action.dealer()).or(user);
+        let auto_top_up = dealer.and_then(|user| self.auto.get(&user)).cloned().unwrap_or_default();
+        let charges: Vec<&Payment> = self
+            .payments
+            .values()
+            .filter(|payment| Some(payment.user) == dealer && payment.kind == PaymentKind::AutoTopUp)
+            .collect();
+        let is_under_way = |payment: &&&Payment| matches!(payment.state, PaymentState::Sending | PaymentState::Parked);
+        let since = self.now.plus_seconds(-24 * 3600);
+        let today = charges.iter().filter(|payment| payment.created_at > since).count();
+        let notice = action.notice().and_then(|id| self.notices.get(&id));
+        let lease = action.lease();
+        let purse = dealer.map(|user| Purse {
+            balance: self.wallets.get(&user).copied().unwrap_or_default(),
+            owed: self.owed.get(&user).copied().unwrap_or_default(),
+            tops_up_below: Some(auto_top_up.threshold).filter(|_| auto_top_up.enabled),
+        });
         Facts {
+            purse: purse.unwrap_or_default(),
+            charges: (charges.iter().any(|payment| is_under_way(&payment)), u32::try_from(today).unwrap()),
+            payment,
+            stripe: dealer.and_then(|user| self.stripe.get(&user)).cloned().unwrap_or_default(),
+            auto_top_up,
+            notice_at: notice.map(|(at, _)| *at),
+            notice_is_over: notice.is_some_and(|(_, end)| end.is_some()),
             uploads: Vec::new(),
             upload_in_use: false,
             uploaded_bytes: 0,
@@ -76,11 +115,10 @@ impl World {
             agents: self.agents.values().filter(|agent| Some(agent.owner) == user).cloned().collect(),
             holding: self.jobs.values().find(holds).cloned(),
             agent_engaged: false,
-            wallet: user.and_then(|user| self.wallets.get(&user)).copied().unwrap_or_default(),
             user_exists: true,
             email_taken: false,
             keys: Vec::new(),
-            lease_is_current: matches!(action, Action::Run(lease) | Action::Report { lease, .. } if self.tasks.contains(&lease.task)),
+            lease_is_current: lease.is_some_and(|lease| self.tasks.contains(&lease.task)),
         }
     }
 
@@ -138,8 +176,32 @@ impl World {
             }
             Write::Transfer(transfer) => self.transfer(transfer),
             Write::Schedule(task) => {
-                self.tasks.retain(|other| (other.kind, other.job) != (task.kind, task.job));
+                self.tasks.retain(|other| (other.kind, other.subject) != (task.kind, task.subject));
                 self.tasks.push(task);
+            }
+            Write::CreatePayment(payment) => {
+                assert!(self.payments.insert(payment.id, payment).is_none(), "a payment is created once");
+            }
+            Write::UpdatePayment(payment) => {
+                let before = self.payments.insert(payment.id, payment.clone()).expect("it was there");
+                assert_eq!(payment.version, before.version + 1, "every change counts");
+            }
+            Write::Owe(user, more) => {
+                let owed = self.owed.entry(user).or_default();
+                *owed = *owed + more;
+                assert!(*owed >= Cents::ZERO, "nobody owes less than nothing");
+            }
+            Write::Stripe(user, ids) => {
+                self.stripe.insert(user, ids);
+            }
+            Write::AutoTopUp(user, auto) => {
+                self.auto.insert(user, auto);
+            }
+            Write::CreateNotice(notice, at) => {
+                self.notices.entry(notice.id).or_insert((at, None));
+            }
+            Write::EndNotice(notice, end, _) => {
+                self.notices.get_mut(&notice).expect("it was there").1 = Some(end);
             }
             Write::Unschedule(task) => self.tasks.retain(|other| *other != task),
             _ => {}
@@ -152,11 +214,12 @@ impl World {
             let balance = match account {
                 Account::Wallet(user) => self.wallets.get_mut(&user),
                 Account::Escrow(job) => self.escrows.get_mut(&job),
-                Account::Platform | Account::Outside => continue,
+                house => Some(self.house.entry(house).or_default()),
             };
             let balance = balance.expect("the account is there");
             *balance = *balance + delta;
-            assert!(*balance >= Cents::ZERO, "no wallet and no escrow goes below zero");
+            let is_debt = matches!(account, Account::Outside | Account::Losses);
+            assert!(is_debt || *balance >= Cents::ZERO, "{account:?} goes below zero");
         }
         self.transfers.push(transfer);
     }

@@ -69,14 +69,13 @@ async fn take(app: &App, at: Looks) -> Result<Vec<impl Future<Output = ()> + use
             Err(_) => return Ok(looks),
         };
         let enough = leases.len() < seats.len() || !Verifiers::are_shared(at);
-        looks.extend(leases.into_iter().zip(seats).map(
-            async move |((lease, _one), _seat)| match look(app, lease).await {
-                Ok(()) => telemetry::task(lease.task.kind.as_str()),
-                Err(error) => {
-                    tracing::error!(cause = causes(&error), job = %lease.task.job, "a submission was not looked at");
-                }
-            },
-        ));
+        looks
+            .extend(leases.into_iter().zip(seats).map(async move |((lease, _one), _seat)| match look(app, lease).await {
+            Ok(()) => telemetry::task(lease.task.kind.as_str()),
+            Err(error) => {
+                tracing::error!(cause = causes(&error), job = %lease.task.subject, "a submission was not looked at");
+            }
+        }));
         if enough {
             return Ok(looks);
         }
@@ -90,7 +89,10 @@ async fn leased(app: &App, at: Looks, limit: usize) -> Result<Vec<(Lease, Option
     let leases = app.store.take_due_tasks(due, limit as u32, LEASE_SECONDS).await?;
     let mut shares = Vec::with_capacity(leases.len());
     for lease in leases {
-        let job = if is_shared { app.store.job(lease.task.job).await? } else { None };
+        let job = match lease.task.job() {
+            Some(job) if is_shared => app.store.job(job).await?,
+            _ => None,
+        };
         shares.push((lease, job.map(|job| app.verifiers.look_for(job.sender, at))));
     }
     Ok(shares)

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clawrk_domain::verification::{Found, Looking, Looks, Stage};
-use clawrk_domain::{Job, Lease, State, Submission};
+use clawrk_domain::{Job, JobId, Lease, State, Submission};
 use clawrk_store::StoreError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -33,7 +33,8 @@ const REPORT_AGAIN: Duration = Duration::from_millis(500);
 
 /// Looks at the submission that a lease is about, and reports what was found.
 pub(crate) async fn look(app: &App, lease: Lease) -> Result<(), StoreError> {
-    let job = app.store.job(lease.task.job).await?;
+    let Some(about) = lease.task.job() else { return app.exchange.run(lease).await };
+    let job = app.store.job(about).await?;
     let Some((job, submission, looking)) = job.as_ref().and_then(|job| current(job, lease)) else {
         return app.exchange.run(lease).await;
     };
@@ -45,7 +46,7 @@ pub(crate) async fn look(app: &App, lease: Lease) -> Result<(), StoreError> {
             Err(error) => Found::Trouble { problem: error.to_string(), pause_seconds: None },
         }
     };
-    let Some(found) = kept(app, lease, job.attempt_count, &log, look).await else { return Ok(()) };
+    let Some(found) = kept(app, lease, (about, job.attempt_count), &log, look).await else { return Ok(()) };
     report(app, lease, found, &log).await;
     [Looks::Checks, Looks::Commands, Looks::Criteria].into_iter().for_each(|at| app.verifiers.nudge(at));
     app.verifiers.followers.tell(job.id);
@@ -91,7 +92,13 @@ async fn find(
 }
 
 /// What comes of a look while the lease is one's own; none once it is not, or when the server stops.
-async fn kept(app: &App, lease: Lease, attempt: u32, log: &Log, look: impl Future<Output = Found>) -> Option<Found> {
+async fn kept(
+    app: &App,
+    lease: Lease,
+    (job, attempt): (JobId, u32),
+    log: &Log,
+    look: impl Future<Output = Found>,
+) -> Option<Found> {
     let mut look = std::pin::pin!(look);
     let [mut renew, mut tell] = [RENEW_EVERY, TELL_EVERY].map(interval);
     for ticks in [&mut renew, &mut tell] {
@@ -108,7 +115,7 @@ async fn kept(app: &App, lease: Lease, attempt: u32, log: &Log, look: impl Futur
                 if !lines.is_empty() && app.store.log(lease, attempt, lines).await.is_ok_and(|is_mine| !is_mine) {
                     return None;
                 }
-                app.verifiers.followers.tell(lease.task.job);
+                app.verifiers.followers.tell(job);
             }
             _ = renew.tick() => {
                 if app.store.renew(lease, LEASE_SECONDS).await.is_ok_and(|is_mine| !is_mine) {
@@ -133,10 +140,10 @@ async fn report(app: &App, lease: Lease, found: Found, log: &Log) {
         match app.exchange.report(lease, found.clone(), lines.clone()).await {
             Ok(()) => return,
             Err(error) if error.is_unavailable() => {
-                tracing::warn!(cause = causes(&error), job = %lease.task.job, "a finding could not be reported; trying again");
+                tracing::warn!(cause = causes(&error), job = %lease.task.subject, "a finding could not be reported; trying again");
             }
             Err(error) => {
-                tracing::error!(cause = causes(&error), job = %lease.task.job, "a finding cannot be reported");
+                tracing::error!(cause = causes(&error), job = %lease.task.subject, "a finding cannot be reported");
                 return;
             }
         }

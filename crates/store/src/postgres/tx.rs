@@ -220,9 +220,9 @@ impl Tx for PostgresTx<'_> {
             Step::Lock(Lock::User(user)) => ("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", vec![user.into()]),
             Step::Lock(Lock::Job(job)) => ("SELECT FROM jobs WHERE id = $1 FOR NO KEY UPDATE", vec![job.into()]),
             Step::Lock(Lock::JobKnownTo(job, user)) => (sql::LOCK_JOB_KNOWN_TO, sql::known_to(job, user)),
-            Step::Lock(Lock::Task(kind, job)) => (
-                "SELECT FROM tasks WHERE kind = $1 AND job_id = $2 FOR UPDATE SKIP LOCKED",
-                vec![kind.as_str().into(), job.into()],
+            Step::Lock(Lock::Task(kind, subject)) => (
+                "SELECT FROM tasks WHERE kind = $1 AND subject = $2 FOR UPDATE SKIP LOCKED",
+                vec![kind.as_str().into(), subject.into()],
             ),
             Step::Locked(query, values) => (query.locking, values),
             Step::Read(sql, values) => (sql, values),

@@ -240,7 +240,7 @@ async fn runners_at_once_fire_each_task_once(h: &Harness) {
         let (node, taken) = (nodes[n % 2].clone(), Arc::clone(&taken));
         async move {
             for lease in node.take_due_tasks(Due::Timers, 20, 30).await.unwrap() {
-                taken.lock().unwrap().push(lease.task.job);
+                taken.lock().unwrap().push(lease.task.job().unwrap());
                 let command = Command { seed: seed(n as u64), actor: Actor::Exchange, action: Action::Run(lease) };
                 let outcome = node.submit(Request { command, receipt: None }).await.unwrap();
                 assert!(matches!(outcome, Outcome::Done(Answer::Job(_))), "{outcome:?}");

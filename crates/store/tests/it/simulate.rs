@@ -282,7 +282,7 @@ impl Simulation {
         for lease in leases {
             self.leases.push(lease);
             let lines = vec![LogLine { at: self.one.clock.now(), kind: LogKind::Log, text: "looking".to_owned() }];
-            let attempt = self.one.job(lease.task.job).await.attempt_count;
+            let attempt = self.one.job(lease.task.job().unwrap()).await.attempt_count;
             for harness in self.harnesses() {
                 assert!(harness.store.log(lease, attempt, lines.clone()).await.unwrap());
                 assert!(harness.store.renew(lease, 20).await.unwrap());
@@ -299,7 +299,7 @@ impl Simulation {
 
     /// A verifier says what it found, which may be nothing, or nonsense.
     async fn report(&mut self, lease: Lease) {
-        let job = self.one.job(lease.task.job).await;
+        let job = self.one.job(lease.task.job().unwrap()).await;
         let passes = self.random.percent(60);
         let checks = |many: usize| {
             let check = |n| CheckResult { kind: "contains".to_owned(), pass: passes || n > 0, detail: "so".to_owned() };
@@ -579,7 +579,7 @@ impl Simulation {
                   + (SELECT COUNT(*) FROM (SELECT worker_agent_id FROM jobs WHERE status = 'held'
                                             GROUP BY worker_agent_id HAVING COUNT(*) > 1) twice)
                   + (SELECT COUNT(*) FROM jobs j WHERE status IN ('held', 'accepted', 'submitted')
-                        AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job_id = j.id))
+                        AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.subject = j.id))
                   + (SELECT COUNT(*) FROM jobs j WHERE version <> (SELECT COUNT(*) FROM events e WHERE e.job_id = j.id))"
         );
         let mut audits = Vec::new();

@@ -125,11 +125,11 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
 async fn the_audit_notices_a_timer_that_is_lost_or_left_over(h: &Harness) {
     let job = |status: &str| format!("(SELECT id FROM jobs WHERE status = '{status}')");
     let timer_for = |job: &str| {
-        format!("INSERT INTO tasks (kind, job_id, due_at, token, leased_until) VALUES ('expire_hold', {job}, 7, 0, 0)")
+        format!("INSERT INTO tasks (kind, subject, due_at, token, leased_until) VALUES ('expire_hold', {job}, 7, 0, 0)")
     };
     let in_hand = ["held", "accepted", "submitted"];
     let lost = in_hand.map(|status| {
-        let sql = format!("DELETE FROM tasks WHERE job_id = {}", job(status));
+        let sql = format!("DELETE FROM tasks WHERE subject = {}", job(status));
         (sql, "each job in hand has its timer", format!("{status} and has no timer"))
     });
     let at_another_time = in_hand.map(|status| {

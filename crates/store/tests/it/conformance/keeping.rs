@@ -151,7 +151,8 @@ pub(super) async fn tasks_are_leased_oldest_first_and_within_the_limit(h: &Harne
         h.clock.advance(1);
     }
     h.clock.advance(60);
-    let taken = |leases: Vec<clawrk_domain::Lease>| leases.iter().map(|lease| lease.task.job).collect::<Vec<_>>();
+    let taken =
+        |leases: Vec<clawrk_domain::Lease>| leases.iter().map(|lease| lease.task.job().unwrap()).collect::<Vec<_>>();
     assert_eq!(taken(h.store.take_due_tasks(Due::Timers, 3, 30).await.unwrap()), jobs[..3]);
     assert_eq!(taken(h.store.take_due_tasks(Due::Timers, 3, 30).await.unwrap()), jobs[3..]);
 }

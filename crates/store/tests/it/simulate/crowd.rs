@@ -182,7 +182,7 @@ impl Simulation {
 fn subject(action: &Action) -> Option<JobId> {
     match action {
         Action::Pull { candidates, .. } => candidates.first().copied(),
-        Action::Run(lease) | Action::Report { lease, .. } => Some(lease.task.job),
+        Action::Run(lease) | Action::Report { lease, .. } => lease.task.job(),
         action => action.job(),
     }
 }
@@ -204,6 +204,7 @@ fn name(action: &Action) -> &'static str {
             TaskKind::ExpireDeadline => "expire_deadline",
             TaskKind::CloseReview => "close_review",
             TaskKind::Verify(_) => "verify",
+            TaskKind::TopUp | TaskKind::Pay | TaskKind::Heed => "pay",
         },
         _ => "other",
     }
