@@ -144,7 +144,7 @@ impl Container {
         command.envs(errand.env.values().enumerate().map(|(number, value)| (format!("{VALUE}{number}"), value)));
         let mut running = Running { container: self, name, client: Some(command.spawn()?) };
         let mut said = String::new();
-        let mut printed = Printed::new(keeping(&mut said, output), &errand.env);
+        let mut printed = Printed::new(keeping(&mut said, output));
         let client = running.client.as_mut().expect("it was started");
         let cut = tokio::select! {
             cut = follow(client, None, |_| false, &mut printed, deadline) => cut?,
