@@ -1,6 +1,7 @@
 //! Commands in containers: what an engine is told, with one that keeps what it heard and plays what it is to answer; and
 //! with a real one where there is an image to try it with.
 
+use super::super::bubblewrap::installed;
 use super::super::container::Container;
 use super::super::engine::{Engine, Kind};
 use super::*;
@@ -293,11 +294,15 @@ async fn variables_that_a_shell_would_not_set_are_refused_before_anything_runs()
     assert_eq!(played.told("argv"), "");
 }
 
-/// A sandbox of the engine and the image that the test command names.
+/// A sandbox of the image that the test command names, and of the engine if it names one.
+#[expect(clippy::disallowed_methods, reason = "what the test command says")]
 async fn real() -> Option<Sandbox> {
-    #[expect(clippy::disallowed_methods, reason = "what the test command says")]
     let image = std::env::var("CLAWRK_TEST_SANDBOX_IMAGE").ok()?;
-    Some(Sandbox::contained(Container::find(&image).await.unwrap()).await.unwrap())
+    let container = match std::env::var("CLAWRK_TEST_SANDBOX_ENGINE").as_deref() {
+        Ok("docker") => Container::with(Engine::at(Kind::Docker, installed("docker").unwrap()), &image).await,
+        _ => Container::find(&image).await,
+    };
+    Some(Sandbox::contained(container.unwrap()).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

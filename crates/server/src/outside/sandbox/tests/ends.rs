@@ -122,6 +122,18 @@ async fn a_server_that_is_killed_leaves_no_process_and_the_next_one_clears_away(
     if is_missing() {
         return;
     }
+    // Beside its groups are those of all servers.
+    let beside = made();
+    let groups = |home: &std::path::Path| {
+        let name = home.file_name().unwrap().to_owned();
+        let Backend::Bubblewrap(confined) = &beside.0.backend else { panic!("it is made of bubblewrap") };
+        let folders = match &confined.groups {
+            Some(Groups::V1 { memory, pids }) => vec![memory, pids],
+            Some(Groups::V2(folder)) => vec![folder],
+            None => Vec::new(),
+        };
+        folders.iter().map(|folder| folder.with_file_name(&name).exists()).collect::<Vec<_>>()
+    };
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--nocapture", "--exact", "outside::sandbox::tests::ends::waits_in_the_sandbox"])
         .stdout(Stdio::piped())
@@ -144,7 +156,9 @@ async fn a_server_that_is_killed_leaves_no_process_and_the_next_one_clears_away(
     server.wait().unwrap();
     until("nothing is left", || with_argument(&seconds) == 0).await;
     assert!(home.join("lock").exists(), "the control: a killed server leaves its folder");
+    assert!(groups(&home).iter().all(|&exists| exists), "the control: and its groups");
     let next = made();
     assert!(!home.exists());
+    assert!(!groups(&home).contains(&true), "{:?}", groups(&home));
     drop(next);
 }
