@@ -166,6 +166,9 @@ impl Container {
             words.extend(FLAGS_OF_PODMAN.split_whitespace().map(str::to_owned));
             words.extend(["--timeout".to_owned(), (errand.timeout + GRACE).as_secs().to_string()]);
             room.push_str(",notmpcopyup");
+        } else {
+            // Docker makes the working folder in the image first, as root's, and its runtime gives the mount those rights.
+            room.push_str(",uid=65534,gid=65534");
         }
         if let Some(filter) = &self.filter {
             words.extend(["--security-opt".to_owned(), format!("seccomp={}", filter.display())]);

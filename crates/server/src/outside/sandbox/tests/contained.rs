@@ -131,6 +131,7 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
         }
         let of_podman = ["--read-only-tmpfs=false", "--image-volume ignore", "--env-host=false", "--timeout 60"];
         assert!(of_podman.iter().all(|flag| line.contains(flag) == (kind == Kind::Podman)), "{line}");
+        assert_eq!(line.matches("nodev,uid=65534,gid=65534").count(), if kind == Kind::Docker { 2 } else { 0 });
         assert_eq!(argv.last().map(String::as_str), Some(run));
         assert!(!line.contains("canary") && !played.told("calls").contains("canary"), "{line}");
         // The client has three variables of the server's, and names of ours: none that it would listen to.
@@ -166,15 +167,20 @@ async fn the_files_of_a_container_can_be_read_by_its_user_and_reached_by_no_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_says_is_no_verdict_and_what_the_command_says_is() {
     let said = |code: i32| format!("echo 'Error: no space left' >&2; exit {code}");
-    let created =
-        r#"echo '{"Status":"created","ExitCode":127,"StartedAt":"0001-01-01T00:00:00Z"}' >"$here/state"; exit 127"#;
-    for play in [said(125), said(126), said(127), said(0), created.to_owned()] {
+    // What never began, and what has not ended.
+    let state = |status: &str, since: &str| {
+        let state = format!(r#"{{"Status":"{status}","ExitCode":127,"StartedAt":"{since}"}}"#);
+        format!("echo '{state}' >\"$here/state\"; exit 127")
+    };
+    let (never, once) = ("0001-01-01T00:00:00Z", "2026-11-26T12:00:00Z");
+    let states = [state("created", never), state("exited", never), state("running", once)];
+    for play in [said(125), said(126), said(127), said(0)].into_iter().chain(states.clone()) {
         let played = Played::new(&play);
         let sandbox = played.sandbox().await;
         let staging = sandbox.stage().await.unwrap();
         let ended = sandbox.run(&staging, errand("true", &[], LONG), |_| ()).await;
         assert!(
-            matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || play == created),
+            matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || states.contains(&play)),
             "{ended:?}"
         );
     }
