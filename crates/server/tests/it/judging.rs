@@ -220,10 +220,12 @@ async fn a_jobs_variables_are_nowhere_but_with_its_command() {
     let judge = Judge::new(fake.llm(), None);
     let app = TestApp::using(Outside { judge: Some(judge), commands, ..Outside::default() }, unhurried()).await;
     let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
-    let tells =
-        "test -n \"$TOKEN\" && echo \"it is $TOKEN\" && printf %s \"$TOKEN\" | base64 && echo \"$TOKEN\" >&2; exit 3";
+    // Of one that has lines each is a secret.
+    const LINES: &str = "canary of one line\n  canary-two\n";
+    let tells = "test -n \"$TOKEN\" && echo \"it is $TOKEN\" && printf %s \"$TOKEN\" | base64 && echo \"$TOKEN\" >&2; \
+         echo \"$LINES\"; echo \"so: $LINES\" | tail -n 3 >&2; exit 3";
     let body = json!({"prompt": "Say it", "title": "Say it", "price_cents": 500, "time_limit_seconds": 600,
-        "criteria": ["it counts"], "envVars": {"TOKEN": SECRET}, "confirmed": true,
+        "criteria": ["it counts"], "envVars": {"TOKEN": SECRET, "LINES": LINES}, "confirmed": true,
         "checks": [{"type": "command", "run": "test -z \"$TOKEN\""}, {"type": "command", "run": tells, "env": true}]});
     let job = ada.post("/api/jobs/run", body.clone()).await.expect(201)["id"].as_str().unwrap().to_owned();
     again(&bob, &job, &format!("I saw {SECRET}")).await;
@@ -235,7 +237,7 @@ async fn a_jobs_variables_are_nowhere_but_with_its_command() {
     assert!(log.contains("command: pass") && log.contains("ended with 3"), "{log}");
     let mut told = vec![log, bob.get(&format!("/api/jobs/{job}")).await.expect(200).to_string()];
     told.push(ada.get(&format!("/api/jobs/{job}/events")).await.expect(200).to_string());
-    let verification = json!({"output_text": "x", "envVars": {"TOKEN": SECRET}, "checks": body["checks"]});
+    let verification = json!({"output_text": "x", "envVars": body["envVars"], "checks": body["checks"]});
     told.push(ada.post("/api/verify", verification).await.expect(200).to_string());
     // And where it passes its checks, a judge reads what was handed in.
     let mut judged = body;
