@@ -110,7 +110,7 @@ fn no_timer(row: &Row) -> Result<String, StoreError> {
     Ok(format!("job {} is {} and has no timer", row.named(0)?, row.str(1)?))
 }
 
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 22] = [
     cents(
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -234,6 +234,20 @@ const RULES: [Rule; 21] = [
         "each file that a job names is there",
         "SELECT u.job_id, 0, 1 FROM upload_uses u LEFT JOIN uploads f ON f.id = u.upload_id WHERE f.id IS NULL
           ORDER BY u.job_id LIMIT 1",
+    ),
+    // Sha256 stands once with each file, and in no text: there the quotes would be escaped.
+    count(
+        "each file that a job tells of is named by it",
+        "SELECT t.job_id, COUNT(u.upload_id), t.told
+           FROM (SELECT job_id, 0 AS attempt,
+                        (LENGTH(attachments) - LENGTH(REPLACE(attachments, '\"sha256\":', ''))) / 9 AS told
+                   FROM briefs WHERE attachments IS NOT NULL
+                  UNION ALL
+                 SELECT job_id, number,
+                        (LENGTH(output_files) - LENGTH(REPLACE(output_files, '\"sha256\":', ''))) / 9
+                   FROM attempts WHERE output_files IS NOT NULL) t
+           LEFT JOIN upload_uses u ON u.job_id = t.job_id AND u.attempt = t.attempt
+          GROUP BY t.job_id, t.attempt, t.told HAVING COUNT(u.upload_id) <> t.told ORDER BY t.job_id LIMIT 1",
     ),
     Rule {
         says: "each timer is the one that its job's state implies",

@@ -6,6 +6,7 @@ use super::schema::Schema;
 use super::text::{many, quoted, shown};
 use super::{Check, default_timeout, expression};
 use crate::Rejection;
+use crate::upload::safe_name;
 
 /// Checks of a job.
 pub const CHECKS: usize = 20;
@@ -176,6 +177,12 @@ fn sound(check: &Check) -> Result<(), Wrong> {
             if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().nth(NAME).is_some() {
                 let characters = many(NAME, "character", "characters");
                 return Err((".name", format!("must be 1 to {characters}, none of them a control character")));
+            }
+            // Files are handed in under safe names, and a name is held against them byte for byte.
+            let safe = safe_name(name);
+            if safe != *name {
+                let named = format!("can never be a file's name: such a file is handed in as {}", quoted(&safe));
+                return Err((".name", named));
             }
             let is_digest = |hex: &String| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !sha256.as_ref().is_none_or(is_digest) {
