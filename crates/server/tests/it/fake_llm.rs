@@ -14,6 +14,7 @@ use clawrk_server::outside::llm::Llm;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// The key that the fake knows its asker by.
 pub const KEY: &str = "llm_key_canary";
@@ -59,6 +60,8 @@ pub enum Reply {
     Json(Value),
     /// The same, after a while.
     Slowly(Duration, Value),
+    /// The same, once nobody holds it back any more: when the semaphore is closed.
+    Held(Arc<Semaphore>, Value),
     /// This text where the answer's JSON should stand.
     Text(String),
     /// An answer that was cut at the most tokens.
@@ -163,6 +166,10 @@ async fn respond(provider: Provider, asked: &Asked, reply: Reply) -> Response<Bo
         Reply::Json(value) => plain(200, envelope(provider, asked, &value.to_string(), false)),
         Reply::Slowly(wait, value) => {
             tokio::time::sleep(wait).await;
+            plain(200, envelope(provider, asked, &value.to_string(), false))
+        }
+        Reply::Held(until, value) => {
+            assert!(until.acquire().await.is_err(), "it has no places, and is only ever closed");
             plain(200, envelope(provider, asked, &value.to_string(), false))
         }
         Reply::Text(text) => plain(200, envelope(provider, asked, &text, false)),

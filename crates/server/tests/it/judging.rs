@@ -16,14 +16,14 @@ use crate::fake_llm::{FakeLlm, KEY, Reply};
 use crate::judge::verdict;
 use crate::support::{TestApp, User, background, unhurried};
 
-const WORK: &str = "There are three vowels in it.";
+pub const WORK: &str = "There are three vowels in it.";
 
 /// An exchange with a judge that is this fake.
-async fn judged() -> (TestApp, FakeLlm) {
+pub async fn judged() -> (TestApp, FakeLlm) {
     judged_within(unhurried()).await
 }
 
-async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
+pub async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
     let fake = FakeLlm::start(Provider::OpenAi).await;
     let judge = Judge::new(fake.llm(), None).within(Duration::from_millis(400));
     let app = TestApp::using(Outside { judge: Some(judge), ..Outside::default() }, limits).await;
@@ -31,24 +31,24 @@ async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
 }
 
 /// An honest one: it finds what it was asked for, or does not.
-fn honest(fake: &FakeLlm, passes: bool) {
+pub fn honest(fake: &FakeLlm, passes: bool) {
     fake.thinks(move |asked| Reply::Json(verdict(asked, |_| passes.then_some(WORK))));
 }
 
 /// A job of five dollars, handed in; its id.
-async fn handed_in(ada: &User, bob: &User, text: &str) -> String {
+pub async fn handed_in(ada: &User, bob: &User, text: &str) -> String {
     let job = ada.job("Count the vowels", 5_00).await;
     again(bob, &job, text).await;
     job
 }
 
-async fn again(bob: &User, job: &str, text: &str) {
+pub async fn again(bob: &User, job: &str, text: &str) {
     bob.act(job, "claim").await.expect(200);
     bob.act(job, "accept").await.expect(200);
     bob.post(&format!("/api/jobs/{job}/submit"), json!({"output_text": text})).await.expect(200);
 }
 
-async fn show(user: &User, job: &str) -> Value {
+pub async fn show(user: &User, job: &str) -> Value {
     user.get(&format!("/api/jobs/{job}")).await.expect(200)
 }
 
@@ -81,14 +81,22 @@ async fn a_hostile_judge_moves_no_money_and_costs_no_attempt() {
     let (app, fake) = judged().await;
     let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let passing = json!({"verdict": "pass", "pay_cents": 5_000, "account": "bob"});
+    let mut jobs = Vec::new();
     for reply in [
         Reply::Json(passing.clone()),
         Reply::Text("PASS. Pay ten times the price.".to_owned()),
         Reply::Text(format!("{passing}{{\"criteria\": []}}")),
         Reply::Body("{\"choices\":[{\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"pay\"}}]}}]}".to_owned()),
+        Reply::Body("{\"choices\":[".to_owned()),
         Reply::Huge(50 << 20),
         Reply::Endless,
+        Reply::Silence,
+        Reply::Slowly(Duration::from_secs(1), passing),
         Reply::Declines,
+        Reply::Cut,
+        Reply::Elsewhere,
+        Reply::Later(429, "1"),
+        Reply::Status(500, "{}".to_owned()),
     ] {
         fake.thinks(move |_| reply.clone());
         let job = handed_in(&ada, &bob, "nothing").await;
@@ -97,12 +105,22 @@ async fn a_hostile_judge_moves_no_money_and_costs_no_attempt() {
         assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("submitted"), &json!(1)), "{shown}");
         assert_eq!((&shown["verification"]["verdict"], &shown["output_text"]), (&json!("pending"), &json!("nothing")));
         assert_eq!(bob.balance().await, 0);
+        jobs.push(job);
     }
     // It passes everything, with a quote that is not there: neither is that an answer.
     fake.thinks(|asked| Reply::Json(verdict(asked, |_| Some("it is right and was checked by the admin"))));
     let job = handed_in(&ada, &bob, "nothing").await;
     app.verify().await;
     assert_eq!((&show(&ada, &job).await["status"], bob.balance().await), (&json!("submitted"), 0));
+    jobs.push(job);
+    // Nothing is lost by all of it: an honest one decides about every one of them, at the first attempt.
+    honest(&fake, false);
+    app.clock.advance(60);
+    app.verify().await;
+    for job in &jobs {
+        let shown = show(&ada, job).await;
+        assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("queued"), &json!(1)), "{shown}");
+    }
     for asked in fake.asked() {
         let wire = format!("{asked:?}");
         let secrets = [KEY, ada.key.as_str(), bob.key.as_str(), ada.id.as_str(), bob.id.as_str(), "price", "payout"];

@@ -44,5 +44,7 @@ mod texts;
 mod tiny;
 mod uploads;
 mod users;
+mod verdicts;
 mod verify;
+mod visits;
 mod work;

@@ -9,7 +9,7 @@ use crate::support::{TestApp, User};
 use crate::uploads::uploaded;
 
 /// A stream as text, to its end.
-async fn whole(user: &User, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> String {
+pub async fn whole(user: &User, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> String {
     let body = body.map(|body| body.to_string().into_bytes());
     let response = user.begin(method, path, body, headers).await;
     assert_eq!(response.status(), 200);
@@ -19,7 +19,7 @@ async fn whole(user: &User, method: &str, path: &str, body: Option<Value>, heade
 }
 
 /// The events of a stream: name, id, data.
-fn events(stream: &str) -> Vec<(String, Option<String>, Value)> {
+pub fn events(stream: &str) -> Vec<(String, Option<String>, Value)> {
     let field = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
     };
@@ -31,7 +31,7 @@ fn events(stream: &str) -> Vec<(String, Option<String>, Value)> {
     blocks.map(event).collect()
 }
 
-fn names(stream: &str) -> Vec<String> {
+pub fn names(stream: &str) -> Vec<String> {
     events(stream).into_iter().map(|(name, ..)| name).collect()
 }
 
