@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use clawrk_server::app::Outside;
 use clawrk_server::config::Provider;
 use clawrk_server::edge::Limits;
-use clawrk_server::outside::sandbox::SandboxSetting;
 use clawrk_server::tasks::verifying;
-use clawrk_server::verify::{Commands, Judge};
+use clawrk_server::verify::Judge;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -192,55 +191,6 @@ async fn what_is_judged_outside_of_jobs_has_a_budget() {
     ada.post("/api/verify", body.clone()).await.expect(200);
     fake.thinks(|_| Reply::Status(500, "{}".to_owned()));
     ada.post("/api/verify", body).await.refused(503, "no_verdict");
-}
-
-#[tokio::test]
-async fn a_jobs_variables_are_nowhere_but_with_its_command() {
-    const SECRET: &str = "canary/s3cr\u{e9}t+value=1";
-    let fake = FakeLlm::start(Provider::OpenAi).await;
-    honest(&fake, true);
-    let commands = Commands::new(SandboxSetting::Auto);
-    if let Err(why) = commands.sandbox().await {
-        #[expect(clippy::disallowed_methods, reason = "a switch of this test")]
-        let must = std::env::var_os("REQUIRE_SANDBOX").is_some();
-        assert!(!must, "{why}");
-        return;
-    }
-    let judge = Judge::new(fake.llm(), None);
-    let app = TestApp::using(Outside { judge: Some(judge), commands, ..Outside::default() }, unhurried()).await;
-    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
-    let tells =
-        "test -n \"$TOKEN\" && echo \"it is $TOKEN\" && printf %s \"$TOKEN\" | base64 && echo \"$TOKEN\" >&2; exit 3";
-    let body = json!({"prompt": "Say it", "title": "Say it", "price_cents": 500, "time_limit_seconds": 600,
-        "criteria": ["it counts"], "envVars": {"TOKEN": SECRET}, "confirmed": true,
-        "checks": [{"type": "command", "run": "test -z \"$TOKEN\""}, {"type": "command", "run": tells, "env": true}]});
-    let job = ada.post("/api/jobs/run", body.clone()).await.expect(201)["id"].as_str().unwrap().to_owned();
-    again(&bob, &job, &format!("I saw {SECRET}")).await;
-    assert_eq!(app.verify().await, 1);
-    let path = format!("/api/jobs/{job}/logs");
-    let stream = ada.begin("GET", &path, None, &[]).await.into_body();
-    let log = http_body_util::BodyExt::collect(stream).await.unwrap().to_bytes();
-    let log = String::from_utf8(log.to_vec()).unwrap();
-    assert!(log.contains("command: pass") && log.contains("ended with 3"), "{log}");
-    let mut told = vec![log, bob.get(&format!("/api/jobs/{job}")).await.expect(200).to_string()];
-    told.push(ada.get(&format!("/api/jobs/{job}/events")).await.expect(200).to_string());
-    let verification = json!({"output_text": "x", "envVars": {"TOKEN": SECRET}, "checks": body["checks"]});
-    told.push(ada.post("/api/verify", verification).await.expect(200).to_string());
-    // And where it passes its checks, a judge reads what was handed in.
-    let mut judged = body;
-    judged["checks"] = json!([]);
-    let job = ada.post("/api/jobs/run", judged).await.expect(201)["id"].as_str().unwrap().to_owned();
-    again(&bob, &job, &format!("{WORK} I saw {SECRET}")).await;
-    app.verify().await;
-    let asked = fake.asked();
-    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.user.contains("I saw \\u005bTOKEN]")), "{asked:?}");
-    told.extend(asked.iter().map(|asked| format!("{asked:?}")));
-    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, SECRET);
-    for text in told {
-        for form in [SECRET, "canary", encoded.as_str(), "canary%2F"] {
-            assert!(!text.contains(form), "{form}: {text}");
-        }
-    }
 }
 
 /// Memory of this process that is in use, in KiB.

@@ -44,6 +44,7 @@ mod texts;
 mod tiny;
 mod uploads;
 mod users;
+mod variables;
 mod verdicts;
 mod verify;
 mod visits;

@@ -85,7 +85,8 @@ async fn who_follows_while_it_is_judged_and_is_cut_off_misses_nothing() {
     let mut stream = ada.begin("GET", &path, None, &[]).await.into_body();
     let mut told = String::new();
     while !told.contains("The judge is shown") {
-        let frame = tokio::time::timeout(Duration::from_secs(30), stream.frame()).await.expect("it is told as it grows");
+        let frame =
+            tokio::time::timeout(Duration::from_secs(30), stream.frame()).await.expect("it is told as it grows");
         told.push_str(std::str::from_utf8(&frame.unwrap().unwrap().into_data().unwrap()).unwrap());
     }
     drop(stream);
@@ -97,7 +98,11 @@ async fn who_follows_while_it_is_judged_and_is_cut_off_misses_nothing() {
     let rest = whole(&ada.on(&app.node().await), "GET", &path, None, &[("last-event-id", &last)]).await;
     assert!(names(&rest).contains(&"verdict".to_owned()));
     told.extend(events(&rest));
-    assert_eq!(told, events(&whole(&bob, "GET", &path, None, &[]).await), "nothing is told twice, and nothing is left out");
+    assert_eq!(
+        told,
+        events(&whole(&bob, "GET", &path, None, &[]).await),
+        "nothing is told twice, and nothing is left out"
+    );
 }
 
 /// A judge who was fooled: all is met, the quote stands there, and the reasons say whatever else they like.
@@ -141,7 +146,11 @@ async fn a_judge_who_was_fooled_pays_this_jobs_price_less_the_fee_once_and_moves
         let wallet = bob.get("/api/wallet/balance").await.expect(200);
         assert_eq!(wallet["balance_cents"], price - fee);
         let lines = wallet["ledger"].as_array().unwrap();
-        assert_eq!(lines.iter().map(|line| line["delta"].clone()).collect::<Vec<_>>(), [json!(price - fee)], "{wallet}");
+        assert_eq!(
+            lines.iter().map(|line| line["delta"].clone()).collect::<Vec<_>>(),
+            [json!(price - fee)],
+            "{wallet}"
+        );
         // Nor does anything come later, however often it is looked, by whom, and whoever asks.
         let again = app.again().await;
         assert_eq!((app.verify().await, again.verify().await), (0, 0));
@@ -172,7 +181,10 @@ async fn from_the_configured_price_on_the_second_model_reads_too_and_the_first_s
         asked.sort();
         assert_eq!(asked, models, "at {price}");
         let shown = show(&ada, &job).await;
-        assert_eq!((&shown["status"], &shown["verification"]["verifier"]), (&json!("verified"), &json!("judge:fake-1")));
+        assert_eq!(
+            (&shown["status"], &shown["verification"]["verifier"]),
+            (&json!("verified"), &json!("judge:fake-1"))
+        );
         let log = whole(&ada, "GET", &format!("/api/jobs/{job}/logs"), None, &[]).await;
         assert_eq!(log.contains("The second reading, by fake-2, criterion 1: fail."), price >= 10_00, "{log}");
     }
