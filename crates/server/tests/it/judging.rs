@@ -215,6 +215,7 @@ async fn reading(user: &User) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
     const MANY: usize = 1_000;
+    const AT_ONCE: usize = 16;
     let fake = FakeLlm::start(Provider::OpenAi).await;
     fake.thinks(|asked| Reply::Slowly(Duration::from_secs(2), verdict(asked, |_| Some(WORK))));
     let outside = Outside { judge: Some(Judge::new(fake.llm(), None)), ..Outside::default() };
@@ -240,14 +241,18 @@ async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
         tokio::task::yield_now().await;
     }
     let (decided, grown) = (handed.elapsed(), resident().saturating_sub(before));
+    let (questions, connections) = (fake.most_at_once(), fake.connections());
     app.app.stopping.cancel();
     println!(
-        "{MANY} wait: {asked} questions asked, {} more in {:?}; reads {quiet:?} before and {busy:?} meanwhile; \
+        "{MANY} wait: {questions} questions at once over {connections} connections, {asked} asked, {} more in {:?}; reads {quiet:?} before and {busy:?} meanwhile; \
          a check decided {decided:?} after it was handed in; {} MiB more in memory",
         fake.asked().len(),
         begun.elapsed(),
         grown >> 10,
     );
-    assert!(grown < 150 << 10, "{grown} KiB more");
+    assert_eq!(questions, AT_ONCE, "the rest waits in the database, or for a place");
+    // One more for each that was given up, before its end is noticed.
+    assert!(connections <= 2 * AT_ONCE, "{connections} connections");
+    assert!(grown < 40 << 10, "{grown} KiB more");
     assert!(busy < quiet * 10 + Duration::from_millis(20), "{busy:?} after {quiet:?}");
 }
