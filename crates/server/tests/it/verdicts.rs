@@ -118,13 +118,13 @@ fn fooled(fake: &FakeLlm) {
 
 #[tokio::test]
 async fn a_judge_who_was_fooled_pays_this_jobs_price_less_the_fee_once_and_moves_nothing_else() {
-    for (price, fee) in [(1_00, 70), (5_00, 1_50), (19_99, 4_50), (1_000_00, 200_50)] {
+    for (price, fee) in [(1_00, 70), (5_00, 1_50), (19_99, 4_50), (100_000, 20_050)] {
         let (app, fake) = judged().await;
         fooled(&fake);
-        let (ada, bob) = (app.user("ada", 2_000_00).await, app.user("bob", 0).await);
+        let (ada, bob) = (app.user("ada", 200_000).await, app.user("bob", 0).await);
         let (eve, cyd) = (app.user("eve", 50_00).await, app.user("cyd", 0).await);
         // What else there is: a job that waits, one that is worked on, one that awaits its sender, all of others or dear.
-        let waits = ada.job("Sort the words", 300_00).await;
+        let waits = ada.job("Sort the words", 30_000).await;
         let in_hand = eve.job("Draw a map", 20_00).await;
         cyd.act(&in_hand, "claim").await.expect(200);
         cyd.act(&in_hand, "accept").await.expect(200);
@@ -170,7 +170,7 @@ async fn from_the_configured_price_on_the_second_model_reads_too_and_the_first_s
     let second = Some(SecondModel { model: "fake-2".to_owned(), from_cents: 10_00 });
     let judge = Judge::open(&LlmSetting { second, ..fake.setting() }).unwrap();
     let app = TestApp::using(Outside { judge: Some(judge), ..Outside::default() }, unhurried()).await;
-    let (ada, bob) = (app.user("ada", 100_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     // The second model finds nothing met: whose word is it, then?
     fake.thinks(|asked| Reply::Json(verdict(asked, |_| (asked.model == "fake-1").then_some(WORK))));
     for (price, models) in [(9_99, &["fake-1", "fake-1"][..]), (10_00, &["fake-1", "fake-1", "fake-2"])] {
@@ -197,7 +197,7 @@ async fn from_the_configured_price_on_the_second_model_reads_too_and_the_first_s
 #[tokio::test]
 async fn half_a_verdict_is_none() {
     let (app, fake) = judged().await;
-    let (ada, bob) = (app.user("ada", 100_00).await, app.user("bob", 0).await);
+    let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let mut jobs = Vec::new();
     for broken in [
         Reply::Status(500, "{}".to_owned()),
