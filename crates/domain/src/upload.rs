@@ -131,6 +131,7 @@ fn fitting(name: &str, added: &str) -> String {
     let cut = stem[..stem.floor_char_boundary(room)].trim_end();
     // Without an ending it ends where it was cut, which must not be at a dot.
     let cut = if ending.is_empty() { cut.trim_end_matches(|c: char| c == '.' || c.is_whitespace()) } else { cut };
+    let cut = if cut.is_empty() && ending.is_empty() { NAMELESS } else { cut };
     format!("{cut}{added}{ending}")
 }
 

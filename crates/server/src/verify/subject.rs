@@ -129,6 +129,10 @@ impl Subject<'_> {
     /// What a judge finds about its criteria.
     pub(crate) async fn judged(&self, app: &App, log: &Log) -> Found {
         let Some(judge) = &app.judge else { return Found::NoJudge };
+        let _turn = match self.asked {
+            Some(_) => None,
+            None => Some(app.verifiers.visitors_judged.acquire().await.expect("nobody closes it")),
+        };
         log.status(&format!("Judging {}", count(self.criteria.len(), "criterion", "criteria")));
         let case = match self.case(app, log).await {
             Ok(case) => case,

@@ -177,6 +177,8 @@ async fn whoever_finds_no_seat_pays_nothing_of_the_days_budget_for_it() {
     let seats = join_all((0..4).map(|_| seated(&ada, judged.clone()))).await;
     is_refused(&ada, &judged).await;
     drop(seats);
-    assert_eq!(ada.post("/api/verify", judged.clone()).await.expect(200)["verdict"], "pass");
+    for _ in 0..5 {
+        assert_eq!(ada.post("/api/verify", judged.clone()).await.expect(200)["verdict"], "pass");
+    }
     ada.post("/api/verify", judged).await.refused(429, "budget_spent");
 }

@@ -104,7 +104,7 @@ impl Simulation {
         let due = match found {
             Some((job, status)) => {
                 let often = if status == Status::Submitted { 70 } else { 40 };
-                self.random.percent(often) && self.approach(job).await
+                self.random.percent(often) && self.approach(job).await.is_some()
             }
             None => {
                 self.advance().await;
