@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::environment;
 use crate::failure::{Exit, Failure};
+use crate::form::{Form, unreadable};
 use crate::settings::{Settings, Source};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,8 +67,8 @@ struct Request<'a> {
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
     body: Option<&'a Value>,
-    /// Instead of a JSON body: its type, and its bytes.
-    form: Option<(&'a str, &'a [u8])>,
+    /// Instead of a JSON body.
+    form: Option<&'a Form>,
     /// The `Idempotency-Key`; only with one is the request ever repeated.
     once: Option<String>,
     timeout: Duration,
@@ -221,17 +222,10 @@ impl Client {
     }
 
     /// Uploads a file; it comes in once, however often it has to be sent.
-    pub(crate) async fn upload(&self, name: &str, kind: &str, bytes: &[u8]) -> Result<Value, Failure> {
-        let edge = format!("clawrk-{}", environment::random_name());
-        // A name that was made safe has neither quotes nor line ends.
-        let head = format!(
-            "--{edge}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
-        );
-        let form = [head.as_bytes(), bytes, format!("\r\n--{edge}--\r\n").as_bytes()].concat();
-        let (once, content_type) = (environment::random_name(), format!("multipart/form-data; boundary={edge}"));
+    pub(crate) async fn upload(&self, form: &Form) -> Result<Value, Failure> {
+        let once = Some(environment::random_name());
         let request = Request::new(Method::POST, &["api", "uploads"]);
-        let form = Some((content_type.as_str(), form.as_slice()));
-        Ok(self.send(Request { form, once: Some(once), timeout: UPLOAD_TIMEOUT, ..request }).await?.body)
+        Ok(self.send(Request { form: Some(form), once, timeout: UPLOAD_TIMEOUT, ..request }).await?.body)
     }
 
     /// Begins to read a file: what the server calls it, and its bytes.
@@ -283,10 +277,13 @@ impl Client {
         if let Some(body) = request.body {
             outgoing = outgoing.json(body);
         }
-        if let Some((kind, bytes)) = request.form {
-            outgoing = outgoing.header(CONTENT_TYPE, kind).body(bytes.to_vec());
+        if let Some(form) = request.form {
+            let kind = HeaderValue::from_str(&form.content_type()).expect("a boundary is visible ASCII");
+            outgoing = outgoing.header(CONTENT_TYPE, kind).header(CONTENT_LENGTH, form.length());
+            outgoing = outgoing.body(reqwest::Body::wrap_stream(form.pieces().await?));
         }
-        let mut response = outgoing.send().await.map_err(|error| self.unreachable(&error))?;
+        let sent = outgoing.send().await;
+        let mut response = sent.map_err(|error| unreadable(&error).unwrap_or_else(|| self.unreachable(&error)))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let bytes = self.read(response).await?;
         if !status.is_success() {

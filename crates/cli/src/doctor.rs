@@ -1,6 +1,6 @@
 //! `doctor`: whether everything is in place to work with an exchange, and what to do where it is not.
 
-use clawrk_server::outside::sandbox::{Row, Sandbox};
+use clawrk_server::outside::sandbox::{Outcome, Row, Sandbox};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -72,8 +72,15 @@ pub(crate) async fn sandbox(out: &Output) -> Result<(), Failure> {
 }
 
 fn tried(row: Row) -> Finding {
-    let (state, word) = if row.holds { (State::Ok, "cannot") } else { (State::Failed, "CAN") };
-    Finding { name: "command", state, detail: format!("{word} {}", row.name), hint: None }
+    let (state, detail, hint) = match row.outcome {
+        Outcome::Held => (State::Ok, format!("cannot {}", row.name), None),
+        Outcome::Open => (State::Failed, format!("CAN {}", row.name), None),
+        Outcome::Untried => {
+            let hint = "this machine is busy: try again, and no command is run until it is proved".to_owned();
+            (State::Failed, format!("could not be tried in time: {}", row.name), Some(hint))
+        }
+    };
+    Finding { name: "command", state, detail, hint }
 }
 
 fn conclude(findings: &[Finding], out: &Output) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ mod events;
 mod failure;
 mod files;
 mod follow;
+mod form;
 mod format;
 mod job;
 mod jobs;

@@ -161,6 +161,19 @@ impl Output {
         say(text);
     }
 
+    /// Bytes on stdout, as they are, when it is no terminal.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        written(|| {
+            let mut stream = std::io::stdout().lock();
+            stream.write_all(bytes).and_then(|()| stream.flush())
+        });
+    }
+
+    /// Whether what stands on stdout is read on a terminal.
+    pub(crate) fn is_on_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
     /// A table on stdout.
     pub(crate) fn table(&self, table: &Table) {
         say(&format!("{}\n", table.render()));
@@ -291,10 +304,17 @@ fn broken(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Writes to stdout. When nobody reads on (`clawrk jobs | head`), there is nothing left to do.
+/// Writes to stdout.
 fn say(text: &str) {
-    let mut stream = anstream::stdout().lock();
-    if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+    written(|| {
+        let mut stream = anstream::stdout().lock();
+        stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
+    });
+}
+
+/// When nobody reads on (`clawrk jobs | head`), there is nothing left to do.
+fn written(write: impl FnOnce() -> std::io::Result<()>) {
+    if let Err(error) = write() {
         crate::scratch::remove();
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);

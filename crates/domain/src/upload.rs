@@ -111,7 +111,7 @@ pub fn safe_name(said: &str) -> String {
     let seen: String = last.chars().filter(is_seen).map(harmless).collect();
     // Windows drops dots and blanks at the end, so that one name would be another.
     let name = seen.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-    let name = if name.is_empty() { NAMELESS } else { name };
+    let name = fitting(if name.is_empty() { NAMELESS } else { name }, "");
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_lowercase();
     let numbered = |device| {
         stem.strip_prefix(device).is_some_and(|rest: &str| {
@@ -120,8 +120,7 @@ pub fn safe_name(said: &str) -> String {
     };
     let reserved = DEVICES.contains(&stem.as_str()) || numbered("com") || numbered("lpt");
     // What begins with a dash would be an option of many programs.
-    let name = if reserved || name.starts_with('-') { format!("_{name}") } else { name.to_owned() };
-    fitting(&name, "")
+    if reserved || name.starts_with('-') { fitting(&format!("_{name}"), "") } else { name }
 }
 
 /// The name with something put before its ending, cut so that it is not too long.
@@ -129,8 +128,11 @@ fn fitting(name: &str, added: &str) -> String {
     let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= ENDING_BYTES);
     let (stem, ending) = name.split_at(dot.unwrap_or(name.len()));
     let room = NAME_BYTES - added.len() - ending.len();
-    let cut = stem.floor_char_boundary(room);
-    format!("{}{added}{ending}", stem[..cut].trim_end())
+    let cut = stem[..stem.floor_char_boundary(room)].trim_end();
+    // Without an ending it ends where it was cut, which must not be at a dot.
+    let cut = if ending.is_empty() { cut.trim_end_matches(|c: char| c == '.' || c.is_whitespace()) } else { cut };
+    let cut = if cut.is_empty() && ending.is_empty() { NAMELESS } else { cut };
+    format!("{cut}{added}{ending}")
 }
 
 /// What a file is served as.
@@ -190,6 +192,9 @@ mod micros {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::{collection, sample};
+
     use super::*;
     use crate::Ids;
 
@@ -234,6 +239,33 @@ mod tests {
         }
         assert!(safe_name(&format!("a.{}", "x".repeat(300))).len() <= NAME_BYTES, "no ending is that long");
         assert!(safe_name(&format!("CON.{}", "x".repeat(300))).len() <= NAME_BYTES);
+    }
+
+    #[test]
+    fn what_is_left_when_a_name_is_cut_is_harmless_too() {
+        assert_eq!(safe_name(&format!("con{}x", " ".repeat(250))), "_con");
+        assert_eq!(safe_name(&format!("{}{}", "x".repeat(150), ".".repeat(100) + &"y".repeat(30))), "x".repeat(150));
+    }
+
+    proptest! {
+        #[test]
+        fn a_harmless_name_stays_as_it_is(said in any_name()) {
+            let name = safe_name(&said);
+            prop_assert!((1..=NAME_BYTES).contains(&name.len()));
+            prop_assert_eq!(&safe_name(&name), &name);
+            let beside = fitting(&name, " (2)");
+            prop_assert_eq!(safe_name(&beside), beside);
+        }
+    }
+
+    fn any_name() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            "[a-z .\\-/:]{0,8}".prop_map(|part| part),
+            "\\PC{0,20}|.{0,5}".prop_map(|part| part),
+            ("[ .xé日]", 150_usize..260).prop_map(|(part, times)| part.repeat(times)),
+            sample::select(vec!["con", "NUL", "lpt1", "com²", "..", "-", ".txt"]).prop_map(str::to_owned),
+        ];
+        collection::vec(part, 0..5).prop_map(|parts| parts.concat())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clawrk_store::{Clock, Store, StoreError};
 
 use crate::app::Outside;
-use crate::config::{Config, LlmSetting, UploadPlace};
+use crate::config::{Config, UploadPlace};
 use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::files::{Files, FilesError};
@@ -77,7 +77,7 @@ pub async fn open(config: &Config) -> Result<App, OpenError> {
 pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
     let llm = config.llm.as_ref().map(Llm::open).transpose()?;
     // Connections of its own: whoever waits for an estimate does not wait for a judge.
-    let judge = config.llm.as_ref().map(judge).transpose()?;
+    let judge = config.llm.as_ref().map(Judge::open).transpose()?;
     let embedder = config.embedding.as_ref().map(Embedder::open).transpose()?;
     let vault = vault_of(config, store.kept_seal().await?.is_some())?;
     if !vault.sealed(&store.seal(vault.fresh_seal()).await?) {
@@ -116,12 +116,6 @@ pub(crate) fn vault_of(config: &Config, set_up: bool) -> Result<Vault, OpenError
         }
     };
     Ok(Vault::after(&secret, &previous))
-}
-
-fn judge(setting: &LlmSetting) -> Result<Judge, LlmOpenError> {
-    let llm = Llm::open(setting)?;
-    let second = setting.second.as_ref().map(|second| (llm.with_model(&second.model), second.from_cents));
-    Ok(Judge::new(llm, second))
 }
 
 /// Opens the store alone: all that the operator's commands need.

@@ -34,11 +34,17 @@ impl Reply {
         self.replayed
     }
 
-    /// The same, with an empty text for each value of this object of texts; none if the body is no JSON object.
+    /// The same, with an empty text for each value of this object of texts; byte for byte the same if each is one
+    /// already. None if the body is no JSON object.
     pub(crate) fn without_values(mut self, object: &str) -> Option<Self> {
         let mut body: Map<String, Value> = serde_json::from_slice(&self.body).ok()?;
-        if let Some(Value::Object(values)) = body.get_mut(object) {
-            values.values_mut().for_each(|value| *value = Value::String(String::new()));
+        let values = body.get_mut(object).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+        let mut told = 0;
+        for value in values.filter(|value| *value != "") {
+            *value = Value::String(String::new());
+            told += 1;
+        }
+        if told > 0 {
             self.body = serde_json::to_vec(&body).ok()?;
         }
         Some(self)

@@ -33,7 +33,10 @@ const UNDER_WAY: Duration = Duration::from_millis(100);
 pub fn prepare(app: &App) {
     let app = app.clone();
     spawn(async move {
-        let _ = app.commands.sandbox().await;
+        tokio::select! {
+            () = app.commands.find_out() => {}
+            () = app.stopping.cancelled() => {}
+        }
     });
 }
 

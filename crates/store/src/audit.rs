@@ -18,6 +18,10 @@ pub struct Audit {
     pub platform: Cents,
     /// What came in from outside and did not go back; never above zero.
     pub outside: Cents,
+    /// Payouts that are not known to have arrived; never below zero.
+    pub in_transit: Cents,
+    /// What was taken back and wallets could not cover; never above zero.
+    pub losses: Cents,
     /// The first thing that is wrong, if any is.
     pub offence: Option<Offence>,
 }
@@ -34,7 +38,7 @@ pub struct Offence {
 impl Audit {
     /// The sum over all accounts: stored balances and house accounts. Always zero.
     pub fn sum(&self) -> Cents {
-        self.wallets.1 + self.escrows.1 + self.platform + self.outside
+        self.wallets.1 + self.escrows.1 + self.platform + self.outside + self.in_transit + self.losses
     }
 }
 
@@ -47,7 +51,11 @@ const TOTALS: &str = "SELECT
     (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'platform' THEN cents ELSE -cents END), 0) AS BIGINT)
        FROM transfers WHERE 'platform' IN (from_kind, to_kind)),
     (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'outside' THEN cents ELSE -cents END), 0) AS BIGINT)
-       FROM transfers WHERE 'outside' IN (from_kind, to_kind))";
+       FROM transfers WHERE 'outside' IN (from_kind, to_kind)),
+    (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'in_transit' THEN cents ELSE -cents END), 0) AS BIGINT)
+       FROM transfers WHERE 'in_transit' IN (from_kind, to_kind)),
+    (SELECT CAST(COALESCE(SUM(CASE WHEN to_kind = 'losses' THEN cents ELSE -cents END), 0) AS BIGINT)
+       FROM transfers WHERE 'losses' IN (from_kind, to_kind))";
 
 /// What must hold, and how the first row that breaks it is found.
 struct Rule {
@@ -110,7 +118,22 @@ fn no_timer(row: &Row) -> Result<String, StoreError> {
     Ok(format!("job {} is {} and has no timer", row.named(0)?, row.str(1)?))
 }
 
-const RULES: [Rule; 21] = [
+/// For each payment, what the ledger has moved for it and what its state says that it should have.
+macro_rules! payments {
+    ($moved:literal, $should:literal) => {
+        concat!(
+            "SELECT id, moved, should FROM (
+                 SELECT p.id, ",
+            $should,
+            " AS should, (SELECT CAST(COALESCE(SUM(CASE ",
+            $moved,
+            " ELSE 0 END), 0) AS BIGINT) FROM transfers t WHERE t.payment_id = p.id) AS moved FROM payments p) payments
+              WHERE moved <> should ORDER BY id LIMIT 1"
+        )
+    };
+}
+
+const RULES: [Rule; 29] = [
     cents(
         "each wallet's balance equals its transfers",
         "SELECT w.user_id, w.balance_cents, COALESCE(t.cents, 0) FROM wallets w
@@ -164,9 +187,14 @@ const RULES: [Rule; 21] = [
           ORDER BY w.user_id LIMIT 1",
     ),
     cents(
-        "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
+        "money moves in at a grant or a payment, into escrow, to the worker or back, to the platform, and out, and no other way",
         "SELECT id, cents, 0 FROM transfers
-          WHERE NOT (from_kind = 'outside' AND to_kind = 'wallet' AND reason = 'grant'
+          WHERE NOT (from_kind = 'outside' AND to_kind = 'wallet' AND reason IN ('grant', 'topup', 'auto_topup', 'reversal')
+                  OR from_kind = 'wallet' AND to_kind = 'in_transit' AND reason = 'withdrawal'
+                  OR from_kind = 'in_transit' AND to_kind = 'outside' AND reason = 'withdrawal'
+                  OR from_kind = 'in_transit' AND to_kind = 'wallet' AND reason = 'reversal'
+                  OR from_kind IN ('wallet', 'losses') AND to_kind = 'outside' AND reason = 'reversal'
+                  OR from_kind = 'wallet' AND to_kind = 'losses' AND reason = 'settlement'
                   OR from_kind = 'wallet' AND to_kind = 'escrow' AND reason = 'job'
                   OR from_kind = 'escrow' AND to_kind = 'wallet' AND reason IN ('earning', 'refund')
                   OR from_kind = 'escrow' AND to_kind = 'platform' AND reason = 'earning')
@@ -192,6 +220,54 @@ const RULES: [Rule; 21] = [
                 AND t.user_id = j.sender_id AND t.reason = 'refund'
           WHERE COALESCE(t.cents, 0) <> CASE WHEN j.status IN ('failed', 'cancelled') THEN j.price_cents ELSE 0 END
           ORDER BY j.id LIMIT 1",
+    ),
+    cents(
+        "a payment that was paid moved its amount in or out once, and no other did",
+        payments!(
+            "WHEN t.reason IN ('topup', 'auto_topup') OR t.reason = 'withdrawal' AND t.to_kind = 'outside' THEN t.cents",
+            "CASE WHEN p.state = 'paid' THEN p.cents ELSE 0 END"
+        ),
+    ),
+    cents(
+        "a withdrawal is in transit while nobody knows how it ends, and then no more",
+        payments!(
+            "WHEN t.to_kind = 'in_transit' THEN t.cents WHEN t.from_kind = 'in_transit' THEN -t.cents",
+            "CASE WHEN p.kind = 'withdrawal' AND p.state IN ('sending', 'parked') THEN p.cents ELSE 0 END"
+        ),
+    ),
+    cents(
+        "what moved back of a payment is what it says",
+        payments!(
+            "WHEN t.reason <> 'reversal' OR t.from_kind = 'in_transit' THEN 0
+             WHEN (t.to_kind = 'outside') = (p.kind <> 'withdrawal') THEN t.cents WHEN t.reason = 'reversal' THEN -t.cents",
+            "p.moved_back_cents"
+        ),
+    ),
+    cents(
+        "each transfer of a payment has its payment, and moves money of its user",
+        "SELECT t.id, t.cents, 0 FROM transfers t LEFT JOIN payments p ON p.id = t.payment_id
+          WHERE t.payment_id IS NOT NULL AND (p.id IS NULL OR t.user_id IS NOT NULL AND t.user_id <> p.user_id)
+          ORDER BY t.id LIMIT 1",
+    ),
+    cents(
+        "what wallets owe is what was lost",
+        "SELECT 'losses', owed, lost FROM (SELECT
+            (SELECT CAST(COALESCE(SUM(owed_cents), 0) AS BIGINT) FROM wallets) AS owed,
+            (SELECT CAST(COALESCE(SUM(CASE WHEN from_kind = 'losses' THEN cents ELSE -cents END), 0) AS BIGINT)
+               FROM transfers WHERE 'losses' IN (from_kind, to_kind)) AS lost) sums WHERE owed <> lost",
+    ),
+    count(
+        "each payment that is under way has its task",
+        "SELECT p.id, 0, 1 FROM payments p
+          WHERE p.due_at IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.kind = 'stripe_pay' AND t.due_at = p.due_at)
+          ORDER BY p.id LIMIT 1",
+    ),
+    count(
+        "as many notices are to be worked off as there are tasks for it",
+        "SELECT 'notices', tasks, notices FROM (SELECT
+            (SELECT COUNT(*) FROM tasks WHERE kind = 'stripe_heed') AS tasks,
+            (SELECT COUNT(*) FROM notices WHERE outcome IS NULL) AS notices) counts WHERE tasks < notices",
     ),
     count(
         "each wallet's transfers are one chain that ends in its last one",
@@ -235,13 +311,28 @@ const RULES: [Rule; 21] = [
         "SELECT u.job_id, 0, 1 FROM upload_uses u LEFT JOIN uploads f ON f.id = u.upload_id WHERE f.id IS NULL
           ORDER BY u.job_id LIMIT 1",
     ),
+    // Sha256 stands once with each file, and in no text: there the quotes would be escaped.
+    count(
+        "each file that a job tells of is named by it",
+        "SELECT t.job_id, COUNT(u.upload_id), t.told
+           FROM (SELECT job_id, 0 AS attempt,
+                        (LENGTH(attachments) - LENGTH(REPLACE(attachments, '\"sha256\":', ''))) / 9 AS told
+                   FROM briefs WHERE attachments IS NOT NULL
+                  UNION ALL
+                 SELECT job_id, number,
+                        (LENGTH(output_files) - LENGTH(REPLACE(output_files, '\"sha256\":', ''))) / 9
+                   FROM attempts WHERE output_files IS NOT NULL) t
+           LEFT JOIN upload_uses u ON u.job_id = t.job_id AND u.attempt = t.attempt
+          GROUP BY t.job_id, t.attempt, t.told HAVING COUNT(u.upload_id) <> t.told ORDER BY t.job_id LIMIT 1",
+    ),
     Rule {
         says: "each timer is the one that its job's state implies",
         offender: timers!(
             "SELECT t.subject, j.status, t.kind, t.due_at, i.due_at FROM tasks t
-               LEFT JOIN jobs j ON j.id = t.job_id
-               LEFT JOIN implied i ON i.job_id = t.job_id AND i.kind = t.kind
-              WHERE i.due_at IS NULL OR i.due_at <> t.due_at ORDER BY t.job_id, t.kind LIMIT 1"
+               LEFT JOIN jobs j ON j.id = t.subject
+               LEFT JOIN implied i ON i.job_id = t.subject AND i.kind = t.kind
+              WHERE t.kind NOT LIKE 'stripe%' AND t.kind <> 'top_up' AND (i.due_at IS NULL OR i.due_at <> t.due_at)
+              ORDER BY t.subject, t.kind LIMIT 1"
         ),
         tells: wrong_timer,
     },
@@ -250,7 +341,7 @@ const RULES: [Rule; 21] = [
         offender: timers!(
             "SELECT i.job_id, j.status FROM implied i JOIN jobs j ON j.id = i.job_id
                LEFT JOIN tasks t ON t.subject = i.job_id AND t.kind = i.kind
-              WHERE t.job_id IS NULL ORDER BY i.job_id LIMIT 1"
+              WHERE t.subject IS NULL ORDER BY i.job_id LIMIT 1"
         ),
         tells: no_timer,
     },
@@ -295,6 +386,8 @@ fn read(row: &Row) -> Result<Audit, StoreError> {
         escrows: (row.int(3)?, row.cents(4)?),
         platform: row.cents(5)?,
         outside: row.cents(6)?,
+        in_transit: row.cents(7)?,
+        losses: row.cents(8)?,
         offence: None,
     })
 }

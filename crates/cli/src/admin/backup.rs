@@ -24,7 +24,9 @@ pub(super) const BACKUP_EXAMPLES: &str = "Examples:
   clawrk admin backup /var/backups/clawrk.db
   clawrk admin backup /var/backups/clawrk.db --force --data-dir /var/lib/clawrk
 
-The file is one moment's, whole and checked, or it is not there. The secret_key is not in it: keep that elsewhere.";
+The file is one moment's, whole and checked, or it is not there. The secret_key is not in it: keep that elsewhere. \
+Uploaded files are not in it either, only their names and digests: copy their folder (or bucket) after each backup, not \
+before; no file that a job names ever changes or goes, so the copy has all that the backup needs.";
 
 pub(super) const RESTORE_EXAMPLES: &str = "Examples:
   clawrk admin restore /var/backups/clawrk.db --data-dir /var/lib/clawrk
@@ -35,7 +37,9 @@ whoever may write the file may write the digest, too.
 
 With --force the exchange that is there is replaced, and kept beside the new one. All is as it was at the backup's \
 moment: what happened since then is gone, API keys that were revoked since then work again, an Idempotency-Key that \
-was used since then is a new one, and timers that ran out meanwhile fire at the next start.";
+was used since then is a new one, and timers that ran out meanwhile fire at the next start. Uploaded files are not in a \
+backup: put their copy where upload_url says, before the server starts. Files that were uploaded after the backup's \
+moment have no row in it, and an hour after they came the server deletes them.";
 
 /// What is checked of every copy, for people and for programs.
 const SOUND: &str = "whole, and the books balance";
@@ -84,6 +88,8 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
         document["moment"] = json!(moment);
         document["checked"] = json!(CHECKED);
         document["secret_key_included"] = json!(false);
+        document["uploads_included"] = json!(false);
+        document["uploads_at"] = json!(config.upload_place.as_ref().map(ToString::to_string));
         document["secret_key_opens"] = json!(fit == SecretFit::Opens);
         out.document(&document);
         return Ok(());
@@ -93,6 +99,14 @@ pub(super) async fn back_up(args: &BackupArgs, out: &Output) -> Result<(), Failu
     fields(&mut card, &contents);
     card.field("checked", SOUND);
     out.card(&card);
+    if let (Some(place), 1..) = (&config.upload_place, contents.uploads.0) {
+        let files = format::count(contents.uploads.0, "uploaded file");
+        let (size, are) =
+            (format::size(contents.uploads.1.unsigned_abs()), if contents.uploads.0 == 1 { "is" } else { "are" });
+        out.note(&format!(
+            "{files} ({size}) {are} not in it: copy {place} now, after the backup. Whatever a job names stays there as it is."
+        ));
+    }
     if contents.seal.is_none() {
         out.note("No server was started on it yet, so there is no secret_key that it needs.");
         return Ok(());
@@ -193,6 +207,11 @@ fn show_restored(
              in it changed since could not be checked.",
         );
     }
+    if let (Some(place), 1..) = (&config.upload_place, contents.uploads.0) {
+        out.note(&format!(
+            "Uploaded files are not in a backup: before the server starts, see that those of that moment are in {place}."
+        ));
+    }
     out.note(
         "All is as it was at the backup's moment: what happened since then is gone, API keys that were revoked since \
          then work again, and timers that ran out meanwhile fire at the next start.",
@@ -258,6 +277,8 @@ fn document(file: &Path, contents: &Contents) -> Value {
         "users": contents.users,
         "jobs": contents.audit.escrows.0,
         "transfers": contents.audit.transfers,
+        "uploads": contents.uploads.0,
+        "uploads_bytes": contents.uploads.1,
         "changed_at": contents.changed_at,
         "bytes": contents.bytes,
         "sha256": contents.digest,

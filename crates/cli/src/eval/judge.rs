@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clawrk_domain::verification::judge::{Case, CaseFile};
-use clawrk_server::outside::llm::Llm;
 use clawrk_server::verify::{Judge, JudgeFailure};
 use serde_json::{Map, Value, json};
 
@@ -305,7 +304,5 @@ fn judge(args: &JudgeArgs) -> Result<Judge, Failure> {
     let setting = setting.ok_or_else(|| {
         Failure::usage("There is no LLM to measure.").hint("name one by --llm-model or CLAWRK_LLM_MODEL")
     })?;
-    let llm = Llm::open(&setting).map_err(anyhow::Error::from)?;
-    let second = setting.second.as_ref().map(|second| (llm.with_model(&second.model), second.from_cents));
-    Ok(Judge::new(llm, second))
+    Ok(Judge::open(&setting).map_err(anyhow::Error::from)?)
 }

@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::exchange::{Exchange, User};
 
 /// A server whose process can be looked at; killed when dropped.
-struct Watched {
+pub(crate) struct Watched {
     child: Child,
     address: SocketAddr,
 }
 
 impl Watched {
     /// Starts one that may open so many files.
-    fn with_files(exchange: &Exchange, files: usize) -> Self {
+    pub(crate) fn with_files(exchange: &Exchange, files: usize) -> Self {
         let plain = exchange.command(["serve"]);
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" serve")).arg(plain.get_program());
@@ -37,7 +37,7 @@ impl Watched {
         stream
     }
 
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let mut stream = self.connect();
         let mut answer = String::new();
         let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -45,11 +45,21 @@ impl Watched {
     }
 
     /// The most memory that it ever had, in bytes.
-    fn most_memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    pub(crate) fn most_memory(&self) -> usize {
+        most_memory(self.child.id()).unwrap()
     }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The most memory that a process ever had, in bytes; none once it has ended.
+pub(crate) fn most_memory(process: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10)
 }
 
 impl Drop for Watched {

@@ -93,6 +93,18 @@ fn the_cases_that_come_with_it_are_as_they_should_be() {
     let many = |attack: bool, expect: &str| {
         cases.iter().filter(|case| case["attack"].is_string() == attack && case["expect"] == expect).count()
     };
-    assert!(many(true, "fail") >= 60 && many(false, "pass") >= 20 && many(false, "fail") >= 20);
+    assert_eq!((many(true, "fail"), many(false, "pass"), many(false, "fail")), (120, 60, 60));
     assert_eq!(many(true, "pass"), 0, "what holds an attack is wrong here");
+    // Nor does anything keep them from being measured: this judge passes whatever it can quote.
+    let (_runtime, url) = provider();
+    let exchange = Exchange::sqlite()
+        .with("CLAWRK_LLM_PROVIDER", "ollama")
+        .with("CLAWRK_LLM_MODEL", "gullible")
+        .with("CLAWRK_LLM_URL", url);
+    let set = concat!(env!("CARGO_MANIFEST_DIR"), "/../../evals/judge.jsonl");
+    let found = exchange.json(["eval", "judge", "--cases", set, "--json"]);
+    let overall = &found["overall"];
+    assert_eq!((&overall["wrong"], &overall["right"], &overall["false_fails"]), (&json!(180), &json!(60), &json!(0)));
+    let families = found["families"].as_object().unwrap();
+    assert_eq!((families.len(), families["hidden"]["wrong"].as_u64()), (14, Some(10)), "{families:?}");
 }

@@ -27,5 +27,6 @@ mod stop;
 #[path = "../../../server/src/outside/embed/tiny.rs"]
 mod tiny;
 mod transcripts;
+mod uploads;
 mod verification;
 mod watch;

@@ -46,6 +46,17 @@ impl fmt::Debug for S3Setting {
     }
 }
 
+impl fmt::Display for UploadPlace {
+    /// As `upload_url` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::S3(S3Setting { bucket, prefix, .. }) if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3(S3Setting { bucket, prefix, .. }) => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
 impl UploadPlace {
     /// Reads the settings; several nodes have no folder in common unless one is given.
     pub(super) fn read(optional: &impl Fn(&'static str) -> Option<String>) -> Result<Option<Self>, ConfigError> {
@@ -141,7 +152,9 @@ mod tests {
     fn a_bucket_is_read_and_its_keys_are_masked() {
         let given =
             [("upload_url", "s3://files/up/load/"), ("upload_s3_endpoint", "http://127.0.0.1:9/"), KEYS[0], KEYS[1]];
-        let Some(UploadPlace::S3(s3)) = read(&given).unwrap() else { panic!("it is a bucket") };
+        let place = read(&given).unwrap().unwrap();
+        assert_eq!(place.to_string(), "s3://files/up/load");
+        let UploadPlace::S3(s3) = place else { panic!("it is a bucket") };
         assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("files", "up/load"));
         assert_eq!((s3.endpoint.as_deref(), s3.region.as_str()), (Some("http://127.0.0.1:9"), "us-east-1"));
         assert_eq!((s3.access_key.as_str(), s3.secret_key.as_str()), ("canary-a", "canary-b"));

@@ -335,15 +335,24 @@ impl Drop for Incoming {
 
 /// What is told of a bucket's error.
 fn of_bucket(error: &object_store::Error) -> FilesError {
+    // Where it lists, the library says only in words what it was answered. They go no further: providers repeat keys.
+    let words = error.to_string();
+    let was = |status: &str| words.contains(&format!("status code: {status}"));
     FilesError::Bucket(match error {
-        object_store::Error::NotFound { .. } => "has no such object, or there is no such bucket",
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            "refuses our key: see upload_s3_access_key, upload_s3_secret_key and upload_s3_region"
+        object_store::Error::NotFound { .. } => NOT_THERE,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => KEY_REFUSED,
+        object_store::Error::Generic { .. } if was("404") => NOT_THERE,
+        object_store::Error::Generic { .. } if was("401") || was("403") => KEY_REFUSED,
+        object_store::Error::Generic { .. } if was("400") || words.contains("without LOCATION") => {
+            "finds our request wrong: see upload_s3_region and upload_url"
         }
         object_store::Error::Generic { .. } => "did not answer, or with an error: see upload_s3_endpoint",
         _ => "failed",
     })
 }
+
+const NOT_THERE: &str = "has no such object, or there is no such bucket";
+const KEY_REFUSED: &str = "refuses our key: see upload_s3_access_key, upload_s3_secret_key and upload_s3_region";
 
 /// Whether a file of this id is older than any that is still on its way: an id begins with the time.
 fn is_stale(id: UploadId, now: Timestamp) -> bool {

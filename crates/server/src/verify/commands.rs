@@ -8,7 +8,7 @@ use clawrk_domain::{Check, CheckResult};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::log::{Log, harmless};
 use crate::Error;
@@ -21,6 +21,8 @@ const QUOTED: usize = 200;
 /// What was found holds for so long, in either case; then it is tried again.
 const FOUND_SOUND_FOR: Duration = Duration::from_secs(24 * 3600);
 const FOUND_UNSOUND_FOR: Duration = Duration::from_secs(60);
+/// Where the machine was too busy to find out, for so long, and each time twice as long, up to the time above.
+const FOUND_BUSY_FOR: Duration = Duration::from_secs(2);
 /// On a machine that is busy a try may fail that would not fail again: so many are made, and so long is waited between.
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
@@ -35,8 +37,11 @@ pub struct Commands {
 
 #[derive(Debug)]
 struct Tried {
-    at: Instant,
     found: Result<Sandbox, String>,
+    /// It is tried again after this.
+    until: Instant,
+    /// How often in a row the machine was too busy to find out.
+    misses: u32,
 }
 
 impl Commands {
@@ -48,19 +53,34 @@ impl Commands {
     /// The sandbox, or why there is none; the first time it takes as long as it takes to try what it promises.
     pub async fn sandbox(&self) -> Result<Sandbox, String> {
         let mut tried = self.tried.lock().await;
-        if let Some(Tried { at, found }) = &*tried {
-            let holds = if found.is_ok() { FOUND_SOUND_FOR } else { FOUND_UNSOUND_FOR };
-            if at.elapsed() < holds || self.setting == SandboxSetting::Off {
-                return found.clone();
-            }
+        if let Some(Tried { found, until, .. }) = &*tried
+            && (Instant::now() < *until || self.setting == SandboxSetting::Off)
+        {
+            return found.clone();
         }
         let found = self.opened().await;
         self.are_sound.store(found.is_ok(), Ordering::Relaxed);
-        *tried = Some(Tried { at: Instant::now(), found: found.clone() });
+        let misses = match &found {
+            Err(unsound) if unsound.is_busy() => tried.as_ref().map_or(0, |tried| tried.misses) + 1,
+            _ => 0,
+        };
+        let until = Instant::now() + holds_for(found.is_ok(), misses);
+        let found = found.map_err(|unsound| unsound.to_string());
+        *tried = Some(Tried { found: found.clone(), until, misses });
         found
     }
 
-    async fn opened(&self) -> Result<Sandbox, String> {
+    /// Tries it, and again until it is known whether it is sound: a machine that is too busy now will not be for ever.
+    /// Meanwhile whoever asks hears that there is none.
+    pub async fn find_out(&self) {
+        while self.sandbox().await.is_err() {
+            let again = self.tried.lock().await.as_ref().filter(|tried| tried.misses > 0).map(|tried| tried.until);
+            let Some(again) = again else { return };
+            sleep_until(again).await;
+        }
+    }
+
+    async fn opened(&self) -> Result<Sandbox, Unsound> {
         let mut tries = 1;
         loop {
             // Programs are started and files written on the way: not on a thread that requests wait for.
@@ -71,13 +91,13 @@ impl Commands {
                     tracing::info!(sandbox = sandbox.describe(), "command checks can be run");
                     return Ok(sandbox);
                 }
-                Err(Unsound::Refused(_) | Unsound::Open(_) | Unsound::Io(_)) if tries < TRIES => {
+                Err(unsound) if may_pass(&unsound) && tries < TRIES => {
                     tries += 1;
                     sleep(BETWEEN_TRIES).await;
                 }
                 Err(unsound) => {
                     tracing::warn!(why = %unsound, "command checks cannot be run: jobs with one are refused");
-                    return Err(unsound.to_string());
+                    return Err(unsound);
                 }
             }
         }
@@ -95,6 +115,25 @@ impl Commands {
     pub(crate) fn are_sound(&self) -> bool {
         self.are_sound.load(Ordering::Relaxed)
     }
+}
+
+/// Why a command was not run, for the operator. What does not start may have printed what it was given.
+fn why(error: &SandboxError, log: &Log) -> String {
+    log.clean(&causes(error))
+}
+
+/// How long what was found counts.
+fn holds_for(is_sound: bool, misses: u32) -> Duration {
+    match misses {
+        _ if is_sound => FOUND_SOUND_FOR,
+        0 => FOUND_UNSOUND_FOR,
+        _ => FOUND_BUSY_FOR.saturating_mul(2_u32.saturating_pow(misses - 1)).min(FOUND_UNSOUND_FOR),
+    }
+}
+
+/// Whether it may be otherwise in a moment, without anybody changing the machine.
+fn may_pass(unsound: &Unsound) -> bool {
+    unsound.is_busy() || matches!(unsound, Unsound::Refused(_) | Unsound::Open(_) | Unsound::Io(_))
 }
 
 /// A command of a check.
@@ -123,7 +162,7 @@ pub(super) async fn run(
         }
     });
     let ended = ended.await.inspect_err(|error| {
-        tracing::error!(cause = causes(error), "a command check could not be run");
+        tracing::error!(cause = why(error, log), "a command check could not be run");
     })?;
     let what = match ended {
         Ended::Exit(0) => "it ended with 0".to_owned(),
@@ -140,4 +179,44 @@ pub(super) async fn run(
     }
     let detail = if quoted.is_empty() || pass { what } else { format!("{what}, after \"{quoted}\"") };
     Ok(CheckResult { kind: "command".to_owned(), pass, detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(until: Instant) -> Commands {
+        // An image that nobody has: to try it says something else.
+        let setting = SandboxSetting::Container { image: "clawrk-no-such-image".to_owned() };
+        let tried = Tried { found: Err("too busy".to_owned()), until, misses: 1 };
+        Commands { setting, tried: Mutex::new(Some(tried)), are_sound: AtomicBool::new(false) }
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_was_too_busy_to_prove_it_runs_no_command_until_it_has() {
+        let command = Check::Command { run: "true".to_owned(), timeout_seconds: 1, env: false };
+        let waiting = found(Instant::now() + FOUND_BUSY_FOR * 1_000);
+        assert_eq!(waiting.sandbox().await.unwrap_err(), "too busy");
+        assert!(waiting.can_run(&[command]).await.is_err() && !waiting.are_sound());
+        assert_ne!(found(Instant::now()).sandbox().await.unwrap_err(), "too busy", "it is tried again");
+    }
+
+    #[test]
+    fn what_does_not_start_tells_no_value_of_a_variable() {
+        let variables = BTreeMap::from([("KEY".to_owned(), "first canary\nother canary".to_owned())]);
+        let log = Log::new(crate::verify::Scrubber::new(&variables), clawrk_store::Clock::System);
+        let error = SandboxError::NotStarted("said other canary of first canary".to_owned());
+        assert_eq!(why(&error, &log), "the sandbox did not start: said [KEY] of [KEY]");
+    }
+
+    #[test]
+    fn what_was_not_found_out_is_tried_again_soon_and_then_later_and_later() {
+        let seconds = [1, 2, 3, 5, 6, 40].map(|misses| holds_for(false, misses).as_secs());
+        assert_eq!(seconds, [2, 4, 8, 32, 60, 60]);
+        assert_eq!((holds_for(false, 0), holds_for(true, 0)), (FOUND_UNSOUND_FOR, FOUND_SOUND_FOR));
+        let untried = Unsound::Untried(vec!["be root".to_owned()]);
+        assert!(untried.is_busy() && untried.to_string().contains("could not be tried in time"));
+        assert!(!Unsound::Open(Vec::new()).is_busy() && may_pass(&Unsound::Crowded(String::new())));
+        assert!(!may_pass(&Unsound::Off));
+    }
 }

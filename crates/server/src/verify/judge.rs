@@ -12,7 +12,8 @@ use std::time::Duration;
 use clawrk_domain::CriterionResult;
 use clawrk_domain::verification::judge::{Case, Draw, Question, Reading, SYSTEM, orders, settle};
 
-use crate::outside::llm::{self, Llm, LlmError};
+use crate::config::LlmSetting;
+use crate::outside::llm::{self, Llm, LlmError, LlmOpenError};
 use crate::random;
 
 /// One answer is waited for so long. Two rounds with one repetition each take four times as long at most.
@@ -43,6 +44,13 @@ pub struct JudgeFailure {
 pub type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl Judge {
+    /// The judge that the settings name.
+    pub fn open(setting: &LlmSetting) -> Result<Self, LlmOpenError> {
+        let llm = Llm::open(setting)?;
+        let second = setting.second.as_ref().map(|second| (llm.with_model(&second.model), second.from_cents));
+        Ok(Self::new(llm, second))
+    }
+
     /// A judge that asks this model; from a price in cents on, the second reading is by the other one.
     pub fn new(llm: Llm, second: Option<(Llm, i64)>) -> Self {
         Self { llm, second, within: WITHIN, tokens: Arc::default() }

@@ -45,6 +45,8 @@ const VISITORS: usize = 16;
 const VISITS: usize = 4;
 /// How many of them are in the sandbox at once: the other turns there are for jobs.
 const VISITORS_IN_SANDBOX: usize = 1;
+/// How many of them are before the judge at once, who is asked two things at a time of each, and of each job.
+const VISITORS_JUDGED: usize = 8;
 
 /// What verifiers share.
 pub struct Verifiers {
@@ -58,6 +60,8 @@ pub struct Verifiers {
     visiting: InHand,
     /// The turns that these have in the sandbox.
     pub(crate) visitors_in_sandbox: Semaphore,
+    /// The turns that these have before the judge.
+    pub(crate) visitors_judged: Semaphore,
     /// Who follows the log of which job.
     pub(crate) followers: Followers,
 }
@@ -71,6 +75,7 @@ impl Verifiers {
             visitors: Arc::new(Semaphore::new(VISITORS)),
             visiting: InHand::default(),
             visitors_in_sandbox: Semaphore::new(VISITORS_IN_SANDBOX),
+            visitors_judged: Semaphore::new(VISITORS_JUDGED),
             followers: Followers::default(),
         }
     }

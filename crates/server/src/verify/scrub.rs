@@ -1,7 +1,10 @@
 //! What keeps a job's variables out of everything that is written down or shown of a verification.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use aho_corasick::Anchored;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::nfa::contiguous::NFA;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
@@ -9,48 +12,64 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 const LONG: usize = 4;
 /// One that is shorter than this is no secret: it would be taken out everywhere, and what is left would mislead.
 const SHORTEST: usize = 3;
-/// A run of letters of base64 this long that stands in an encoded value is a part of it, such as one of its lines.
+/// A run of letters of base64 or hexadecimal this long that stands in an encoded value is a part of it, such as a line.
 const RUN: usize = 16;
+/// By so much of it: where a part ends within the value, its last letter holds fewer bits than that of the whole.
+const PIECE: usize = RUN - 1;
+/// A line of a value that is this long is looked for as it is commonly encoded, too, in bytes.
+const LONG_LINE: usize = 12;
 
-/// Takes the values of variables out of texts; cheap to make for none.
-#[derive(Debug, Clone, Default)]
+/// Takes the values of variables out of texts, in time that hangs on the text alone.
+#[derive(Default)]
 pub(crate) struct Scrubber {
-    /// Each form of a value and the variable's name; the longest first, so that no part of a longer one is left.
+    /// None where there is nothing to take out.
+    forms: Option<Forms>,
+    /// Values that go where they are words, and the variable's name.
+    words: Vec<(String, String)>,
+    /// Each piece of this length of the values in base64 and hexadecimal, and the variable's name.
+    pieces: HashMap<[u8; PIECE], String>,
+}
+
+/// All forms of all values, to be found in one pass.
+struct Forms {
+    automaton: NFA,
+    /// Each form and the variable's name, by the form's number.
     forms: Vec<(String, String)>,
-    /// Each value as it stands in base64 behind none, one or two other bytes, and the variable's name.
-    encoded: Vec<(String, String)>,
 }
 
 impl Scrubber {
     pub(crate) fn new(variables: &BTreeMap<String, String>) -> Self {
-        let mut forms: Vec<(String, String)> = variables
+        let mut all: Vec<(String, String)> = variables
             .iter()
             .filter(|(_, value)| value.len() >= SHORTEST)
             .flat_map(|(name, value)| forms(value).into_iter().map(|form| (form, name.clone())))
             .collect();
-        forms.sort_by(|one, other| other.0.len().cmp(&one.0.len()).then_with(|| one.cmp(other)));
-        forms.dedup_by(|one, other| one.0 == other.0);
-        let long = variables.iter().filter(|(_, value)| value.len() >= RUN);
-        let encoded = long.flat_map(|(name, value)| within_base64(value).map(|form| (form, name.clone())));
-        Self { forms, encoded: encoded.collect() }
+        all.sort();
+        all.dedup_by(|one, other| one.0 == other.0);
+        let (forms, words) = all.into_iter().partition(|(form, _)| form.len() >= LONG);
+        let mut pieces = HashMap::new();
+        for (name, value) in variables.iter().filter(|(_, value)| value.len() >= RUN / 2) {
+            for encoded in within_base64(value).into_iter().chain([hex::encode(value)]) {
+                for piece in encoded.as_bytes().windows(PIECE) {
+                    let piece = piece.try_into().expect("it is as long as a piece");
+                    pieces.entry(piece).or_insert_with(|| name.clone());
+                }
+            }
+        }
+        Self { forms: Forms::new(forms), words, pieces }
     }
 
     /// The text with each value replaced by its variable's name.
     pub(crate) fn clean(&self, text: &str) -> String {
-        let mut clean = text.to_owned();
-        for (form, name) in &self.forms {
-            if form.len() >= LONG {
-                if clean.contains(form.as_str()) {
-                    clean = clean.replace(form.as_str(), &format!("[{name}]"));
-                }
-            } else {
-                clean = without_word(&clean, form, name);
-            }
+        let mut clean = self.forms.as_ref().map_or_else(|| text.to_owned(), |forms| forms.clean(text));
+        for (value, name) in &self.words {
+            clean = without_word(&clean, value, name);
         }
-        if self.encoded.is_empty() { clean } else { self.without_parts(&clean) }
+        if self.pieces.is_empty() { clean } else { self.without_parts(&clean) }
     }
 
-    /// The text without runs of base64 that are parts of an encoded value: programs break it into lines.
+    /// The text without runs of base64 or hexadecimal that hold a part of an encoded value: programs break it into lines,
+    /// encode lines of a value by themselves, and put it within other text before.
     fn without_parts(&self, text: &str) -> String {
         let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_');
         let mut clean = String::with_capacity(text.len());
@@ -58,16 +77,71 @@ impl Scrubber {
         while let Some(at) = rest.find(is_base64) {
             let end = rest[at..].find(|c| !is_base64(c)).map_or(rest.len(), |length| at + length);
             let run = &rest[at..end];
-            let plain = run.replace('-', "+").replace('_', "/");
-            let found = (run.len() >= RUN).then(|| self.encoded.iter().find(|(form, _)| form.contains(&plain)));
             clean.push_str(&rest[..at]);
-            match found.flatten() {
-                Some((_, name)) => clean.push_str(&format!("[{name}]")),
+            match self.part_of(run) {
+                Some(name) => clean.push_str(&format!("[{name}]")),
                 None => clean.push_str(run),
             }
             rest = &rest[end..];
         }
         clean + rest
+    }
+
+    /// The variable of which a run holds an encoded part.
+    fn part_of(&self, run: &str) -> Option<&String> {
+        if run.len() < RUN {
+            return None;
+        }
+        let found = |text: &str| text.as_bytes().windows(PIECE).find_map(|piece| self.pieces.get(piece));
+        let is_hex = run.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let base64 = found(&run.replace('-', "+").replace('_', "/"));
+        base64.or_else(|| is_hex.then(|| found(&run.to_ascii_lowercase())).flatten())
+    }
+}
+
+impl Forms {
+    fn new(forms: Vec<(String, String)>) -> Option<Self> {
+        if forms.is_empty() {
+            return None;
+        }
+        let automaton = NFA::new(forms.iter().map(|(form, _)| form)).expect("a form is far smaller than an automaton");
+        Some(Self { automaton, forms })
+    }
+
+    fn clean(&self, text: &str) -> String {
+        let mut clean = String::with_capacity(text.len());
+        let mut told = 0;
+        for (start, end, form) in self.found(text) {
+            clean.push_str(&text[told..start]);
+            clean.push_str(&format!("[{}]", self.forms[form].1));
+            told = end;
+        }
+        clean.push_str(&text[told..]);
+        clean
+    }
+
+    /// Where forms stand, each from here to there, and which. Those that overlap are one, by the name of the longest: of
+    /// none is anything left.
+    fn found(&self, text: &str) -> Vec<(usize, usize, usize)> {
+        let mut found: Vec<(usize, usize, usize)> = Vec::new();
+        let search = Anchored::No;
+        let mut state = self.automaton.start_state(search).expect("it may begin anywhere");
+        for (end, byte) in (1..).zip(text.bytes()) {
+            state = self.automaton.next_state(search, state, byte);
+            if !self.automaton.is_match(state) {
+                continue;
+            }
+            // The first is the longest of those that end here: the others are its ends.
+            let mut form = self.automaton.match_pattern(state, 0).as_usize();
+            let length = |form: usize| self.forms[form].0.len();
+            let mut start = end - length(form);
+            while let Some((before, _, other)) = found.pop_if(|(_, before, _)| *before > start) {
+                start = start.min(before);
+                form = if length(other) > length(form) { other } else { form };
+            }
+            found.push((start, end, form));
+        }
+        found
     }
 }
 
@@ -82,31 +156,35 @@ fn within_base64(value: &str) -> [String; 3] {
     })
 }
 
-/// A value as it is, each of its longer lines, and as it is commonly encoded.
+/// A value and each of its longer lines, as they are and as they are commonly encoded.
 fn forms(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
-    let lines = value.lines().map(str::trim).filter(|line| line.len() >= LONG);
-    forms.extend(lines.map(str::to_owned));
     if value.len() >= LONG {
         forms.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(value)));
         let hex = hex::encode(value);
         forms.extend([hex.to_uppercase(), hex]);
-        let percent: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
-        let plain = percent.replace('+', "%20");
-        forms.extend([in_lower_hex(&percent), in_lower_hex(&plain), percent, plain]);
-        let json = serde_json::to_string(value).expect("a string is JSON");
-        let json = &json[1..json.len() - 1];
-        forms.extend([json.to_owned(), in_ascii(json), value.replace('\\', "\\\\")]);
-        forms.extend(within_base64(value).into_iter().filter(|form| form.len() >= RUN));
-        forms.extend(
-            within_base64(value)
-                .into_iter()
-                .filter(|form| form.len() >= RUN)
-                .map(|form| form.replace('+', "-").replace('/', "_")),
-        );
+        forms.extend(written(value));
+        let within = within_base64(value).into_iter().filter(|form| form.len() >= RUN);
+        forms.extend(within.flat_map(|form| [form.replace('+', "-").replace('/', "_"), form]));
+    }
+    for line in value.lines().map(str::trim).filter(|line| line.len() >= LONG) {
+        forms.push(line.to_owned());
+        if line.len() >= LONG_LINE {
+            forms.extend(written(line).into_iter().filter(|form| form != line));
+        }
     }
     forms.retain(|form| !form.trim().is_empty());
     forms
+}
+
+/// As addresses and programs write a text: its letters stay, and what else there is is escaped.
+fn written(text: &str) -> [String; 7] {
+    let percent: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let plain = percent.replace('+', "%20");
+    let json = serde_json::to_string(text).expect("a string is JSON");
+    let json = &json[1..json.len() - 1];
+    let backslashes = text.replace('\\', "\\\\");
+    [in_lower_hex(&percent), in_lower_hex(&plain), percent, plain, json.to_owned(), in_ascii(json), backslashes]
 }
 
 /// Percent-encoding with small letters in its numbers.
@@ -171,8 +249,40 @@ mod tests {
     #[test]
     fn the_longer_value_goes_first_and_lines_go_by_themselves() {
         let scrub = scrubber(&[("A", "secret"), ("B", "secret-and-more"), ("KEY", "first line\nsecond line\n")]);
-        assert_eq!(scrub.clean("secret-and-more, secret"), "[B], [A]");
+        assert_eq!(scrub.clean("secret-and-more, secret, secretsecret"), "[B], [A], [A][A]");
         assert_eq!(scrub.clean("the second line of it"), "the [KEY] of it");
+    }
+
+    #[test]
+    fn a_line_of_a_value_is_found_however_it_is_written() {
+        let lines = ["abcdef \"x\"/ghi", "the 2nd: \u{e4}\u{f6}\u{fc} and 17", "no more than this"];
+        let pem = format!("-----BEGIN-----\n{}\n", lines.join("\r\n"));
+        let scrub = scrubber(&[("PEM", &pem)]);
+        for line in lines {
+            let hex = hex::encode(line);
+            let encoded = [STANDARD.encode(line), URL_SAFE_NO_PAD.encode(line), hex.to_uppercase(), hex];
+            for form in written(line).into_iter().chain(encoded) {
+                let clean = scrub.clean(&format!("it is {form}, this line"));
+                assert!(clean.contains("[PEM]") && !clean.contains(&form), "{form}: {clean}");
+            }
+        }
+        let foreign = "0123456789abcdef0123456789abcdef and abcdefghijklmnop";
+        assert_eq!(scrub.clean(foreign), foreign);
+    }
+
+    #[test]
+    fn of_values_that_overlap_nothing_is_left() {
+        let scrub = scrubber(&[
+            ("URL", "https://host/path"),
+            ("REST", "host/path?key=hush"),
+            ("END", "path?key"),
+            ("Q", "hush!"),
+        ]);
+        assert_eq!(scrub.clean("at https://host/path?key=hush, and"), "at [REST], and");
+        assert_eq!(scrub.clean("at https://host/path?key=hush!!"), "at [REST]!");
+        assert_eq!(scrub.clean("a path?key=hush"), "a [END]=hush");
+        let scrub = scrubber(&[("A", "aaaa"), ("B", "aaaaaaaa")]);
+        assert_eq!(scrub.clean("aaaaaaaaaaab aaaaa aaa"), "[B]b [A] aaa");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clawrk_domain::verification::{Found, Handed, HandedFile};
 use clawrk_domain::{Brief, Check, CheckResult, CriterionResult, Submission, Upload};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio_util::io::StreamReader;
 
 use super::commands::{self, Run};
@@ -92,12 +92,15 @@ impl Subject<'_> {
             sha256: hex::encode(file.sha256),
         };
         let files: Vec<HandedFile> = self.submission.output_files.iter().map(file).collect();
-        let apply = move || {
+        let (tell, applied) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
             let handed = Handed { output_text: text.as_deref(), files: &files };
-            checks.iter().map(|check| check.apply(&handed)).collect()
-        };
-        let applied = tokio::task::spawn_blocking(apply).await;
-        applied.inspect_err(|error| tracing::error!(%error, "checks broke off")).ok()
+            // Where nobody waits any more, what is left is not begun.
+            let apply = |check: &Check| (!tell.is_closed()).then(|| check.apply(&handed));
+            let results = checks.iter().map_while(apply).collect();
+            drop(tell.send(results));
+        });
+        applied.await.inspect_err(|error| tracing::error!(%error, "checks broke off")).ok()
     }
 
     /// The submission where commands can see it, when it is its turn; or why it is not.
@@ -126,6 +129,10 @@ impl Subject<'_> {
     /// What a judge finds about its criteria.
     pub(crate) async fn judged(&self, app: &App, log: &Log) -> Found {
         let Some(judge) = &app.judge else { return Found::NoJudge };
+        let _turn = match self.asked {
+            Some(_) => None,
+            None => Some(app.verifiers.visitors_judged.acquire().await.expect("nobody closes it")),
+        };
         log.status(&format!("Judging {}", count(self.criteria.len(), "criterion", "criteria")));
         let case = match self.case(app, log).await {
             Ok(case) => case,

@@ -3,6 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use clawrk_domain::Ids;
+use clawrk_server::config::S3Setting;
 use clawrk_server::outside::files::{Files, FilesError};
 use clawrk_server::tasks::sweeping::sweep;
 use futures_util::{StreamExt, stream};
@@ -13,6 +14,7 @@ use crate::support::{Answer, TestApp, User};
 use crate::uploads::{FORM, form};
 
 const MAX_BYTES: u64 = 12 << 20;
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 async fn exchange() -> (FakeS3, TestApp) {
     let fake = FakeS3::start().await;
@@ -73,7 +75,7 @@ async fn a_file_that_is_too_large_or_cut_off_leaves_nothing_in_a_bucket() {
 async fn a_file_whose_client_is_gone_is_aborted_in_the_bucket() {
     let (fake, app) = exchange().await;
     let id = Ids::new(7, app.clock.now()).upload();
-    let mut incoming = app.app.files.begin(id, std::time::Duration::from_secs(1)).await.unwrap();
+    let mut incoming = app.app.files.begin(id, PATIENCE).await.unwrap();
     incoming.write(&bytes(6 << 20)).await.unwrap();
     assert_eq!(fake.bucket().unfinished.len(), 1);
     drop(incoming);
@@ -124,6 +126,41 @@ async fn a_bucket_that_is_down_is_answered_503_and_no_key_is_told() {
     fake.bucket().mood = Mood::Well;
     assert_eq!(fake.bucket().objects.len(), 1, "of what was refused nothing is there");
     assert_eq!(app.app.store.uploaded_bytes(ada.id.parse().unwrap()).await.unwrap(), 100_000, "and no row");
+}
+
+#[tokio::test]
+async fn a_bucket_that_refuses_the_key_is_told_to_the_operator_by_the_settings_to_look_at() {
+    let fake = FakeS3::start().await;
+    let right = fake.setting();
+    let key = "the bucket where files are kept refuses our key: see upload_s3_access_key, upload_s3_secret_key and \
+               upload_s3_region";
+    let request = "the bucket where files are kept finds our request wrong: see upload_s3_region and upload_url";
+    for (setting, code, told) in [
+        (S3Setting { secret_key: "another_canary".to_owned(), ..right.clone() }, "SignatureDoesNotMatch", key),
+        (S3Setting { access_key: "another_canary".to_owned(), ..right.clone() }, "InvalidAccessKeyId", key),
+        (S3Setting { region: "us-east-1".to_owned(), ..right.clone() }, "AuthorizationHeaderMalformed", request),
+    ] {
+        let app = TestApp::keeping(Files::s3(&setting, MAX_BYTES).unwrap()).await;
+        let ada = app.user("ada", 0).await;
+        // In one piece, and in several.
+        for count in [1, 6 << 20] {
+            upload(&ada, &bytes(count)).await.refused(503, "unavailable");
+            let wrong = std::mem::take(&mut fake.bucket().wrong);
+            assert!(!wrong.is_empty() && wrong.iter().all(|wrong| wrong.ends_with(code)), "{wrong:?}");
+        }
+        let mut incoming = app.app.files.begin(Ids::new(7, app.clock.now()).upload(), PATIENCE).await.unwrap();
+        let errors = [
+            app.app.files.stale(app.clock.now()).await.unwrap_err(),
+            incoming.write(&bytes(6 << 20)).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.to_string(), told);
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+        fake.bucket().wrong.clear();
+        assert_eq!(app.app.store.uploaded_bytes(ada.id.parse().unwrap()).await.unwrap(), 0);
+    }
+    assert!(fake.bucket().objects.is_empty() && fake.bucket().unfinished.is_empty());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use clawrk_server::outside::llm::Llm;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// The key that the fake knows its asker by.
 pub const KEY: &str = "llm_key_canary";
@@ -37,6 +38,9 @@ struct Script {
     mind: Option<Mind>,
     asked: Vec<Asked>,
     wrong: Vec<String>,
+    /// Questions that are being answered, and the most that ever were.
+    at_once: usize,
+    most_at_once: usize,
 }
 
 /// A question, the same for every wire.
@@ -59,6 +63,8 @@ pub enum Reply {
     Json(Value),
     /// The same, after a while.
     Slowly(Duration, Value),
+    /// The same, once nobody holds it back any more: when the semaphore is closed.
+    Held(Arc<Semaphore>, Value),
     /// This text where the answer's JSON should stand.
     Text(String),
     /// An answer that was cut at the most tokens.
@@ -112,6 +118,22 @@ impl FakeLlm {
         self.script.lock().unwrap().mind = Some(Arc::new(mind));
     }
 
+    /// The most questions that there ever were at once.
+    pub fn most_at_once(&self) -> usize {
+        self.script.lock().unwrap().most_at_once
+    }
+
+    /// The connections that are open.
+    pub fn connections(&self) -> usize {
+        let local = format!(":{:04X} ", self.port);
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_open = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next().is_some_and(|address| format!("{address} ").ends_with(&local)) && fields.nth(1) == Some("01")
+        };
+        sockets.lines().filter(is_open).count()
+    }
+
     /// The questions since the last time, all of which were as they must be.
     pub fn asked(&self) -> Vec<Asked> {
         let mut script = self.script.lock().unwrap();
@@ -151,10 +173,22 @@ async fn answer(
     let reply = {
         let mut script = fake.script.lock().unwrap();
         script.asked.push(asked.clone());
+        script.at_once += 1;
+        script.most_at_once = script.most_at_once.max(script.at_once);
         let reply = script.next.pop_front();
         reply.or_else(|| script.mind.as_ref().map(|mind| mind(&asked))).unwrap_or_else(|| Reply::Json(json!({})))
     };
+    let _answering = Answering(fake.clone());
     respond(fake.provider, &asked, reply).await
+}
+
+/// A question that is being answered, until this is dropped.
+struct Answering(FakeLlm);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.script.lock().unwrap().at_once -= 1;
+    }
 }
 
 async fn respond(provider: Provider, asked: &Asked, reply: Reply) -> Response<Body> {
@@ -163,6 +197,10 @@ async fn respond(provider: Provider, asked: &Asked, reply: Reply) -> Response<Bo
         Reply::Json(value) => plain(200, envelope(provider, asked, &value.to_string(), false)),
         Reply::Slowly(wait, value) => {
             tokio::time::sleep(wait).await;
+            plain(200, envelope(provider, asked, &value.to_string(), false))
+        }
+        Reply::Held(until, value) => {
+            assert!(until.acquire().await.is_err(), "it has no places, and is only ever closed");
             plain(200, envelope(provider, asked, &value.to_string(), false))
         }
         Reply::Text(text) => plain(200, envelope(provider, asked, &text, false)),

@@ -1,5 +1,6 @@
 //! The judge over the real wire: what reaches a model of the words of others, and what a model can make of its office.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,14 +20,49 @@ const HONEST: &str = "The rain falls down upon the town.";
 /// What a judge makes of a question.
 type Answering = fn(&Asked) -> Reply;
 
+/// A case of the set that `clawrk eval judge` measures a model with.
 #[derive(Deserialize)]
-struct Attack {
-    family: String,
+struct Labelled {
+    title: String,
+    prompt: String,
+    criteria: Vec<String>,
+    output_text: String,
+    #[serde(default)]
+    files: Vec<LabelledFile>,
+    expect: String,
+    attack: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LabelledFile {
+    name: String,
     text: String,
 }
 
-fn attacks() -> Vec<Attack> {
-    include_str!("../judge/attacks.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn labelled() -> Vec<Labelled> {
+    let lines = include_str!("../../../../evals/judge.jsonl").lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+impl Labelled {
+    /// What is judged; where something is hidden in it, a file has it too, in its content and in its name.
+    fn case(&self) -> Case {
+        let file = |name: &str, text: &str| CaseFile {
+            name: name.chars().take(90).collect(),
+            text: Some(text.to_owned()),
+            ..CaseFile::default()
+        };
+        let mut files: Vec<CaseFile> = self.files.iter().map(|one| file(&one.name, &one.text)).collect();
+        files.extend(self.attack.iter().map(|_| file(&self.output_text, &self.output_text)));
+        Case {
+            title: self.title.clone(),
+            prompt: self.prompt.clone(),
+            criteria: self.criteria.clone(),
+            output_text: Some(self.output_text.clone()),
+            files,
+            ..Case::default()
+        }
+    }
 }
 
 fn case(output: &str) -> Case {
@@ -124,27 +160,68 @@ async fn a_dear_job_is_read_by_the_second_model_too() {
 
 #[tokio::test]
 async fn every_attack_reaches_the_judge_as_data_and_nothing_else() {
-    let attacks = attacks();
-    let families: std::collections::BTreeSet<&str> = attacks.iter().map(|attack| attack.family.as_str()).collect();
-    assert!(attacks.len() >= 60 && families.len() == 12, "{} in {families:?}", attacks.len());
+    let attacks: Vec<Labelled> = labelled().into_iter().filter(|case| case.attack.is_some()).collect();
+    let mut families = BTreeMap::new();
+    attacks.iter().for_each(|attack| *families.entry(attack.attack.as_deref()).or_insert(0) += 1);
+    assert!(families.len() == 12 && families.values().all(|many| *many == 10), "{families:?}");
     let fake = FakeLlm::start(Provider::Anthropic).await;
     let judge = Judge::new(fake.llm(), None);
     fake.thinks(|asked| Reply::Json(verdict(asked, |_| None)));
-    for Attack { family, text } in attacks {
-        let file = CaseFile { name: text.chars().take(90).collect(), text: Some(text.clone()), ..CaseFile::default() };
-        let case = Case { files: vec![file], ..case(&text) };
-        assert_eq!(judged(&judge, &case, 100).await.unwrap().0, [false, false], "{family}");
+    for attack in attacks {
+        let (case, text) = (attack.case(), &attack.output_text);
+        let about = format!("{:?}: {}", attack.attack, text.chars().take(200).collect::<String>());
+        assert_eq!(attack.expect, "fail", "{about}");
+        assert_eq!(judged(&judge, &case, 100).await.unwrap().0, vec![false; case.criteria.len()], "{about}");
         let asked = fake.asked();
         assert_eq!(asked.len(), 2);
         for asked in asked {
             let document = document(&asked);
             assert_eq!(asked.system, SYSTEM);
             let shown = document["submission"]["output_text"]["text"].as_str().unwrap();
-            assert!(text.starts_with(shown) && (shown == text || shown.len() > 10_000), "{family}");
-            assert_eq!(document["submission"]["files"][0]["name"], case.files[0].name.as_str());
-            let acts = |c: char| c == '<' || c.is_control() && c != '\n' || ('\u{200b}'..='\u{202e}').contains(&c);
-            assert!(!asked.user.contains(acts) && !asked.user.contains("[INST]"), "{family}");
-            assert!(!asked.user.contains(|c: char| ('\u{e0000}'..='\u{e007f}').contains(&c)), "{family}");
+            assert!(text.starts_with(shown) && (shown == text || shown.len() > 10_000), "{about}");
+            for (place, file) in case.files.iter().enumerate() {
+                assert_eq!(document["submission"]["files"][place]["name"], file.name.as_str());
+            }
+            let acts = |c: char| {
+                c == '<'
+                    || c.is_control() && c != '\n'
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            };
+            assert!(!asked.user.contains(acts) && !asked.user.contains("[INST]"), "{about}");
+            assert!(!asked.user.contains(|c: char| ('\u{e0000}'..='\u{e007f}').contains(&c)), "{about}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_every_honest_case_the_judge_sees_all_and_can_give_the_right_verdict() {
+    let cases: Vec<Labelled> = labelled().into_iter().filter(|case| case.attack.is_none()).collect();
+    let many = |expect: &str| cases.iter().filter(|case| case.expect == expect).count();
+    assert_eq!((many("pass"), many("fail"), cases.len()), (60, 60, 120));
+    let fake = FakeLlm::start(Provider::Ollama).await;
+    let judge = Judge::new(fake.llm(), None);
+    for labelled in cases {
+        let passes = labelled.expect == "pass";
+        fake.thinks(move |asked| {
+            let document = document(asked);
+            let shown = document["submission"]["output_text"]["text"].as_str().unwrap();
+            // The longest line proves what it proves.
+            let line = shown.lines().max_by_key(|line| line.len()).unwrap().trim();
+            let mut answer = verdict(asked, |_| None);
+            for entry in answer["criteria"].as_array_mut().unwrap().iter_mut().filter(|_| passes) {
+                (entry["pass"], entry["evidence"]) = (json!(true), json!(line));
+            }
+            Reply::Json(answer)
+        });
+        let found = judged(&judge, &labelled.case(), 100).await;
+        let (found, _) = found.unwrap_or_else(|failure| panic!("{}: {failure}", labelled.output_text));
+        assert_eq!(found, vec![passes; labelled.criteria.len()], "{}", labelled.output_text);
+        for asked in fake.asked() {
+            let submission = &document(&asked)["submission"]["output_text"];
+            assert_eq!(
+                (submission["text"].as_str(), &submission["not_shown_characters"]),
+                (Some(labelled.output_text.as_str()), &json!(0))
+            );
         }
     }
 }

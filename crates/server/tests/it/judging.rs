@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use clawrk_server::app::Outside;
 use clawrk_server::config::Provider;
 use clawrk_server::edge::Limits;
-use clawrk_server::outside::sandbox::SandboxSetting;
 use clawrk_server::tasks::verifying;
-use clawrk_server::verify::{Commands, Judge};
+use clawrk_server::verify::Judge;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -16,14 +15,14 @@ use crate::fake_llm::{FakeLlm, KEY, Reply};
 use crate::judge::verdict;
 use crate::support::{TestApp, User, background, unhurried};
 
-const WORK: &str = "There are three vowels in it.";
+pub const WORK: &str = "There are three vowels in it.";
 
 /// An exchange with a judge that is this fake.
-async fn judged() -> (TestApp, FakeLlm) {
+pub async fn judged() -> (TestApp, FakeLlm) {
     judged_within(unhurried()).await
 }
 
-async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
+pub async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
     let fake = FakeLlm::start(Provider::OpenAi).await;
     let judge = Judge::new(fake.llm(), None).within(Duration::from_millis(400));
     let app = TestApp::using(Outside { judge: Some(judge), ..Outside::default() }, limits).await;
@@ -31,24 +30,24 @@ async fn judged_within(limits: Limits) -> (TestApp, FakeLlm) {
 }
 
 /// An honest one: it finds what it was asked for, or does not.
-fn honest(fake: &FakeLlm, passes: bool) {
+pub fn honest(fake: &FakeLlm, passes: bool) {
     fake.thinks(move |asked| Reply::Json(verdict(asked, |_| passes.then_some(WORK))));
 }
 
 /// A job of five dollars, handed in; its id.
-async fn handed_in(ada: &User, bob: &User, text: &str) -> String {
+pub async fn handed_in(ada: &User, bob: &User, text: &str) -> String {
     let job = ada.job("Count the vowels", 5_00).await;
     again(bob, &job, text).await;
     job
 }
 
-async fn again(bob: &User, job: &str, text: &str) {
+pub async fn again(bob: &User, job: &str, text: &str) {
     bob.act(job, "claim").await.expect(200);
     bob.act(job, "accept").await.expect(200);
     bob.post(&format!("/api/jobs/{job}/submit"), json!({"output_text": text})).await.expect(200);
 }
 
-async fn show(user: &User, job: &str) -> Value {
+pub async fn show(user: &User, job: &str) -> Value {
     user.get(&format!("/api/jobs/{job}")).await.expect(200)
 }
 
@@ -81,14 +80,22 @@ async fn a_hostile_judge_moves_no_money_and_costs_no_attempt() {
     let (app, fake) = judged().await;
     let (ada, bob) = (app.user("ada", 10_000).await, app.user("bob", 0).await);
     let passing = json!({"verdict": "pass", "pay_cents": 5_000, "account": "bob"});
+    let mut jobs = Vec::new();
     for reply in [
         Reply::Json(passing.clone()),
         Reply::Text("PASS. Pay ten times the price.".to_owned()),
         Reply::Text(format!("{passing}{{\"criteria\": []}}")),
         Reply::Body("{\"choices\":[{\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"pay\"}}]}}]}".to_owned()),
+        Reply::Body("{\"choices\":[".to_owned()),
         Reply::Huge(50 << 20),
         Reply::Endless,
+        Reply::Silence,
+        Reply::Slowly(Duration::from_secs(1), passing),
         Reply::Declines,
+        Reply::Cut,
+        Reply::Elsewhere,
+        Reply::Later(429, "1"),
+        Reply::Status(500, "{}".to_owned()),
     ] {
         fake.thinks(move |_| reply.clone());
         let job = handed_in(&ada, &bob, "nothing").await;
@@ -97,12 +104,22 @@ async fn a_hostile_judge_moves_no_money_and_costs_no_attempt() {
         assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("submitted"), &json!(1)), "{shown}");
         assert_eq!((&shown["verification"]["verdict"], &shown["output_text"]), (&json!("pending"), &json!("nothing")));
         assert_eq!(bob.balance().await, 0);
+        jobs.push(job);
     }
     // It passes everything, with a quote that is not there: neither is that an answer.
     fake.thinks(|asked| Reply::Json(verdict(asked, |_| Some("it is right and was checked by the admin"))));
     let job = handed_in(&ada, &bob, "nothing").await;
     app.verify().await;
     assert_eq!((&show(&ada, &job).await["status"], bob.balance().await), (&json!("submitted"), 0));
+    jobs.push(job);
+    // Nothing is lost by all of it: an honest one decides about every one of them, at the first attempt.
+    honest(&fake, false);
+    app.clock.advance(60);
+    app.verify().await;
+    for job in &jobs {
+        let shown = show(&ada, job).await;
+        assert_eq!((&shown["status"], &shown["attempt_count"]), (&json!("queued"), &json!(1)), "{shown}");
+    }
     for asked in fake.asked() {
         let wire = format!("{asked:?}");
         let secrets = [KEY, ada.key.as_str(), bob.key.as_str(), ada.id.as_str(), bob.id.as_str(), "price", "payout"];
@@ -205,55 +222,6 @@ async fn what_is_judged_outside_of_jobs_has_a_budget() {
     ada.post("/api/verify", body).await.refused(503, "no_verdict");
 }
 
-#[tokio::test]
-async fn a_jobs_variables_are_nowhere_but_with_its_command() {
-    const SECRET: &str = "canary/s3cr\u{e9}t+value=1";
-    let fake = FakeLlm::start(Provider::OpenAi).await;
-    honest(&fake, true);
-    let commands = Commands::new(SandboxSetting::Auto);
-    if let Err(why) = commands.sandbox().await {
-        #[expect(clippy::disallowed_methods, reason = "a switch of this test")]
-        let must = std::env::var_os("REQUIRE_SANDBOX").is_some();
-        assert!(!must, "{why}");
-        return;
-    }
-    let judge = Judge::new(fake.llm(), None);
-    let app = TestApp::using(Outside { judge: Some(judge), commands, ..Outside::default() }, unhurried()).await;
-    let (ada, bob) = (app.user("ada", 10_00).await, app.user("bob", 0).await);
-    let tells =
-        "test -n \"$TOKEN\" && echo \"it is $TOKEN\" && printf %s \"$TOKEN\" | base64 && echo \"$TOKEN\" >&2; exit 3";
-    let body = json!({"prompt": "Say it", "title": "Say it", "price_cents": 500, "time_limit_seconds": 600,
-        "criteria": ["it counts"], "envVars": {"TOKEN": SECRET}, "confirmed": true,
-        "checks": [{"type": "command", "run": "test -z \"$TOKEN\""}, {"type": "command", "run": tells, "env": true}]});
-    let job = ada.post("/api/jobs/run", body.clone()).await.expect(201)["id"].as_str().unwrap().to_owned();
-    again(&bob, &job, &format!("I saw {SECRET}")).await;
-    assert_eq!(app.verify().await, 1);
-    let path = format!("/api/jobs/{job}/logs");
-    let stream = ada.begin("GET", &path, None, &[]).await.into_body();
-    let log = http_body_util::BodyExt::collect(stream).await.unwrap().to_bytes();
-    let log = String::from_utf8(log.to_vec()).unwrap();
-    assert!(log.contains("command: pass") && log.contains("ended with 3"), "{log}");
-    let mut told = vec![log, bob.get(&format!("/api/jobs/{job}")).await.expect(200).to_string()];
-    told.push(ada.get(&format!("/api/jobs/{job}/events")).await.expect(200).to_string());
-    let verification = json!({"output_text": "x", "envVars": {"TOKEN": SECRET}, "checks": body["checks"]});
-    told.push(ada.post("/api/verify", verification).await.expect(200).to_string());
-    // And where it passes its checks, a judge reads what was handed in.
-    let mut judged = body;
-    judged["checks"] = json!([]);
-    let job = ada.post("/api/jobs/run", judged).await.expect(201)["id"].as_str().unwrap().to_owned();
-    again(&bob, &job, &format!("{WORK} I saw {SECRET}")).await;
-    app.verify().await;
-    let asked = fake.asked();
-    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.user.contains("I saw \\u005bTOKEN]")), "{asked:?}");
-    told.extend(asked.iter().map(|asked| format!("{asked:?}")));
-    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, SECRET);
-    for text in told {
-        for form in [SECRET, "canary", encoded.as_str(), "canary%2F"] {
-            assert!(!text.contains(form), "{form}: {text}");
-        }
-    }
-}
-
 /// Memory of this process that is in use, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -276,6 +244,7 @@ async fn reading(user: &User) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
     const MANY: usize = 1_000;
+    const AT_ONCE: usize = 16;
     let fake = FakeLlm::start(Provider::OpenAi).await;
     fake.thinks(|asked| Reply::Slowly(Duration::from_secs(2), verdict(asked, |_| Some(WORK))));
     let outside = Outside { judge: Some(Judge::new(fake.llm(), None)), ..Outside::default() };
@@ -301,14 +270,18 @@ async fn a_thousand_submissions_wait_for_a_slow_judge_and_nobody_else_does() {
         tokio::task::yield_now().await;
     }
     let (decided, grown) = (handed.elapsed(), resident().saturating_sub(before));
+    let (questions, connections) = (fake.most_at_once(), fake.connections());
     app.app.stopping.cancel();
     println!(
-        "{MANY} wait: {asked} questions asked, {} more in {:?}; reads {quiet:?} before and {busy:?} meanwhile; \
+        "{MANY} wait: {questions} questions at once over {connections} connections, {asked} asked, {} more in {:?}; reads {quiet:?} before and {busy:?} meanwhile; \
          a check decided {decided:?} after it was handed in; {} MiB more in memory",
         fake.asked().len(),
         begun.elapsed(),
         grown >> 10,
     );
-    assert!(grown < 150 << 10, "{grown} KiB more");
+    assert_eq!(questions, AT_ONCE, "the rest waits in the database, or for a place");
+    // One more for each that was given up, before its end is noticed.
+    assert!(connections <= 2 * AT_ONCE, "{connections} connections");
+    assert!(grown < 40 << 10, "{grown} KiB more");
     assert!(busy < quiet * 10 + Duration::from_millis(20), "{busy:?} after {quiet:?}");
 }

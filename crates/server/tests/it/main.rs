@@ -44,5 +44,8 @@ mod texts;
 mod tiny;
 mod uploads;
 mod users;
+mod variables;
+mod verdicts;
 mod verify;
+mod visits;
 mod work;

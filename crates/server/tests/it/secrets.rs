@@ -147,7 +147,7 @@ fn forms(canary: &str) -> Vec<(&'static str, String)> {
 }
 
 #[track_caller]
-fn tells_none(place: &str, told: &str, canaries: &[(&str, &str)]) {
+pub fn tells_none(place: &str, told: &str, canaries: &[(&str, &str)]) {
     for (what, canary) in canaries {
         for (form, text) in forms(canary) {
             assert!(!told.contains(&text), "{place} tells the {what} ({form}): {}", around(told, &text));

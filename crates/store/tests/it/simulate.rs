@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 
 use clawrk_domain::action::{AgentFields, NewUser, Review};
 use clawrk_domain::key::NewKey;
+use clawrk_domain::upload::NewUpload;
 use clawrk_domain::verification::{Found, LogKind, LogLine, Looks, Stage};
 use clawrk_domain::{
-    Action, Actor, AgentId, Answer, Cents, Check, CheckResult, Command, CriterionResult, EventKind, JobId, KeyId,
-    Lease, Policy, Scopes, State, Status, TaskKind, UserId, Verdict,
+    Action, Actor, AgentId, Answer, Cents, Check, CheckResult, Command, CriterionResult, EventKind, Ids, JobId, KeyId,
+    Lease, Policy, Scopes, State, Status, TaskKind, UploadId, UserId, Verdict,
 };
 use clawrk_store::{Clock, Due, JobList, Outcome, Request, StoreError};
 
@@ -21,14 +22,20 @@ use crate::tally::{assert_rebuilt, assert_recount, count_all};
 
 mod crowd;
 
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 26;
 const STEPS: usize = 200;
+/// What the files of one user may have together, in bytes: little, so that it is reached.
+const QUOTA_BYTES: u64 = 6_000;
 /// Simulations that run beside each other.
 const AT_ONCE: usize = 4;
 
 /// What must have happened at least once over all seeds.
-const MUST_HAPPEN: [&str; 54] = [
+const MUST_HAPPEN: [&str; 60] = [
     "counted",
+    "uploaded",
+    "a file went",
+    "files of jobs",
+    "files of attempts",
     "time went on",
     "time went back",
     "time just before",
@@ -80,6 +87,8 @@ const MUST_HAPPEN: [&str; 54] = [
     "no email_taken",
     "no balance_too_low",
     "no lease_lost",
+    "no upload_quota",
+    "no upload_in_use",
     "no held_by_another",
     "no received_by_another",
 ];
@@ -111,7 +120,7 @@ async fn both_databases_answer_alike() {
 
 /// The rules, with a judge.
 fn judging() -> Policy {
-    Policy { has_judge: true, ..Policy::default() }
+    Policy { has_judge: true, upload_quota_bytes: QUOTA_BYTES, ..Policy::default() }
 }
 
 /// Tells what was reached, and how often; over all default seeds, everything that must be was.
@@ -136,6 +145,7 @@ struct Simulation {
     agents: Vec<(UserId, AgentId)>,
     jobs: Vec<JobId>,
     keys: Vec<(UserId, KeyId)>,
+    files: Vec<(UserId, UploadId)>,
     leases: Vec<Lease>,
     sent: Vec<(Request, u8)>,
     /// Gathers what is to be sent at once, where that is wanted: see [`crowd`].
@@ -166,6 +176,7 @@ impl Simulation {
             agents: Vec::new(),
             jobs: Vec::new(),
             keys: Vec::new(),
+            files: Vec::new(),
             leases: Vec::new(),
             sent: Vec::new(),
             gathered: None,
@@ -199,7 +210,8 @@ impl Simulation {
             20..26 => self.post().await,
             26..33 => self.pull().await,
             33..88 if !self.jobs.is_empty() => self.move_a_job().await,
-            88..96 => self.tend_agents().await,
+            88..94 => self.tend_agents().await,
+            94..97 => self.tend_files().await,
             _ => self.tend_users().await,
         }
     }
@@ -210,7 +222,11 @@ impl Simulation {
         if jump < 40 && !self.jobs.is_empty() {
             let newest = self.jobs.len().saturating_sub(4);
             let job = self.random.pick(&self.jobs[newest..]);
-            if self.approach(job).await {
+            let Some(kind) = self.approach(job).await else { return };
+            // A sender who says nothing is rare among so many moves.
+            if kind == TaskKind::CloseReview {
+                self.run_tasks().await;
+            } else {
                 self.wanted = Some(job);
                 self.move_a_job().await;
                 self.wanted = None;
@@ -224,14 +240,14 @@ impl Simulation {
     }
 
     /// Moves to where the job's time runs out, or a microsecond to either side, if that is still ahead.
-    async fn approach(&mut self, job: JobId) -> bool {
+    async fn approach(&mut self, job: JobId) -> Option<TaskKind> {
         let aside = self.random.pick(&[-1, 0, 1]);
         let timer = self.one.store.job(job).await.unwrap().and_then(|job| job.timer());
         let now = self.one.clock.now();
-        let Some(task) = timer.filter(|task| task.due_at.micros() + aside > now.micros()) else { return false };
+        let task = timer.filter(|task| task.due_at.micros() + aside > now.micros())?;
         self.move_time(task.due_at.micros() + aside - now.micros());
         self.count(["time just before", "time exactly", "time just after"][(aside + 1) as usize]);
-        true
+        Some(task.kind)
     }
 
     fn move_time(&self, micros: i64) {
@@ -267,6 +283,42 @@ impl Simulation {
                 store.store.drop_old_receipts().await.unwrap();
             }
         }
+        if self.random.percent(20) {
+            let (age, limit) = (self.random.pick(&[60, 86_400]), 1 + self.random.below(4) as u32);
+            let went = self.one.store.drop_unused_uploads(age, limit).await.unwrap();
+            if let Some(twin) = &self.twin {
+                assert_eq!(went, twin.store.drop_unused_uploads(age, limit).await.unwrap());
+            }
+            self.files.retain(|(_, file)| !went.contains(file));
+            went.iter().for_each(|_| self.count("a file went"));
+        }
+    }
+
+    /// Files come, and go again unless a job names them.
+    async fn tend_files(&mut self) {
+        let user = self.user();
+        let deleted = self.random.percent(30).then(|| self.some_files(user).first().copied()).flatten();
+        self.files.retain(|(_, file)| Some(*file) != deleted);
+        let id = Ids::new(self.seed(), self.one.clock.now()).upload();
+        let (name, size_bytes) = (self.random.pick(&["a.txt", "A.TXT", "../b"]), self.random.pick(&[0, 1, 2000, 4000]));
+        let new = NewUpload { id, name: name.to_owned(), size_bytes, content_type: None, sha256: [1; 32] };
+        let action = deleted.map_or(Action::Upload(new), Action::DeleteUpload);
+        self.submit(Actor::User(user), action).await;
+    }
+
+    /// Mostly files of this user, and mostly none.
+    fn some_files(&mut self, user: UserId) -> Vec<UploadId> {
+        if self.random.percent(60) || self.files.is_empty() {
+            return Vec::new();
+        }
+        let newest = self.files.len().saturating_sub(8);
+        let mut files: Vec<UploadId> =
+            self.files[newest..].iter().filter(|(owner, _)| *owner == user).map(|(_, file)| *file).collect();
+        files.truncate(1 + self.random.below(3));
+        if self.random.percent(5) {
+            files.push(self.random.pick(&self.files).1);
+        }
+        files
     }
 
     /// Verifiers take what is to be looked at, and report; some die, some are late, some speak of something else.
@@ -346,14 +398,21 @@ impl Simulation {
     async fn repeat(&mut self) {
         let (mut request, fingerprint) = self.random.pick(&self.sent);
         let kept = request.receipt.clone().unwrap();
-        request.command.seed = self.seed();
-        if let Action::CreateKey(new) = &mut request.command.action {
-            new.id = self.fresh_key();
-        }
+        self.renew(&mut request);
         if self.random.percent(25) {
             request.receipt = receipt(kept.user, &kept.key, fingerprint.wrapping_add(1));
         }
         self.send(request).await;
+    }
+
+    /// A request that comes again makes its own ids.
+    fn renew(&mut self, request: &mut Request) {
+        request.command.seed = self.seed();
+        match &mut request.command.action {
+            Action::CreateKey(new) => new.id = self.fresh_key(),
+            Action::Upload(new) => new.id = Ids::new(self.seed(), self.one.clock.now()).upload(),
+            _ => {}
+        }
     }
 
     async fn post(&mut self) {
@@ -366,6 +425,7 @@ impl Simulation {
         if self.random.percent(60) {
             posting.criteria.clear();
         }
+        posting.attachments = self.some_files(user);
         self.submit(Actor::User(user), Action::Post(posting)).await;
     }
 
@@ -397,7 +457,9 @@ impl Simulation {
                 }
                 State::Held { by, .. } if self.random.percent(75) => (by.user, Action::Accept(id)),
                 State::Held { by, .. } => (by.user, Action::Reject(id)),
-                State::Accepted(attempt) if self.random.percent(60) => (attempt.worker.user, self.submission(id)),
+                State::Accepted(attempt) if self.random.percent(60) => {
+                    (attempt.worker.user, self.submission(id, attempt.worker.user))
+                }
                 State::Accepted(attempt) => (attempt.worker.user, Action::Fail { job: id, reason: None }),
                 State::Submitted(.., Stage::Looking(_)) if self.random.percent(80) => return self.look().await,
                 State::Submitted(..) => (sender, self.review(id)),
@@ -412,19 +474,16 @@ impl Simulation {
             2 => Action::Claim { agent, job: id },
             3 => Action::Accept(id),
             4 => Action::Reject(id),
-            5 => self.submission(id),
+            5 => self.submission(id, user),
             6 => Action::Fail { job: id, reason: Some("no idea".to_owned()) },
             _ => self.review(id),
         };
         self.submit(Actor::User(user), action).await;
     }
 
-    fn submission(&mut self, job: JobId) -> Action {
-        Action::Submit {
-            job,
-            output_text: self.random.pick(&[Some("Eleven.".to_owned()), Some("12".to_owned()), None]),
-            files: Vec::new(),
-        }
+    fn submission(&mut self, job: JobId, worker: UserId) -> Action {
+        let output_text = self.random.pick(&[Some("Eleven.".to_owned()), Some("12".to_owned()), None]);
+        Action::Submit { job, output_text, files: self.some_files(worker) }
     }
 
     fn review(&mut self, job: JobId) -> Action {
@@ -550,11 +609,13 @@ impl Simulation {
                     Answer::Job(job) | Answer::Short { job, .. } if !self.jobs.contains(&job.id) => {
                         self.jobs.push(job.id)
                     }
+                    Answer::Upload(file) => self.files.push((file.owner, file.id)),
                     Answer::Key(key) => self.keys.push((key.user, key.id)),
                     _ => {}
                 }
                 match answer {
                     Answer::Short { .. } => "short".to_owned(),
+                    Answer::Upload(_) => "uploaded".to_owned(),
                     Answer::Nothing if matches!(actor, Actor::User(_)) => "nothing".to_owned(),
                     _ => "done".to_owned(),
                 }
@@ -580,6 +641,8 @@ impl Simulation {
                                             GROUP BY worker_agent_id HAVING COUNT(*) > 1) twice)
                   + (SELECT COUNT(*) FROM jobs j WHERE status IN ('held', 'accepted', 'submitted')
                         AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.subject = j.id))
+                  + (SELECT COUNT(*) FROM (SELECT owner_id FROM uploads GROUP BY owner_id
+                                            HAVING SUM(size_bytes) > {QUOTA_BYTES}) greedy)
                   + (SELECT COUNT(*) FROM jobs j WHERE version <> (SELECT COUNT(*) FROM events e WHERE e.job_id = j.id))"
         );
         let mut audits = Vec::new();
@@ -663,6 +726,10 @@ impl Simulation {
         }
         for (what, sql) in [
             ("event ", "SELECT kind, COUNT(*) FROM events GROUP BY kind"),
+            (
+                "",
+                "SELECT CASE attempt WHEN 0 THEN 'files of jobs' ELSE 'files of attempts' END, COUNT(*) FROM upload_uses GROUP BY 1",
+            ),
             ("status ", "SELECT status, COUNT(*) FROM jobs GROUP BY status"),
             ("", "SELECT reason, COUNT(*) FROM transfers WHERE reason IN ('earning', 'refund') GROUP BY 1"),
             (

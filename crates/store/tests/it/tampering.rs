@@ -3,10 +3,12 @@
 use clawrk_domain::{Action, Actor, Verdict};
 use clawrk_store::StoreError;
 
+use crate::conformance::files::{naming, uploaded};
 use crate::support::{Harness, on_both_databases, review};
 
 on_both_databases!(
     the_audit_names_every_kind_of_offender,
+    the_audit_notices_a_file_that_is_lost,
     the_audit_notices_a_timer_that_is_lost_or_left_over,
     a_second_payout_is_impossible,
     an_agent_cannot_hold_two_jobs,
@@ -119,6 +121,39 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         let offence = h.store.audit().await.unwrap().offence.unwrap_or_else(|| panic!("nobody noticed: {sql}"));
         assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
         assert!(offence.detail.contains(" has "), "{offence:?}");
+    }
+}
+
+async fn the_audit_notices_a_file_that_is_lost(h: &Harness) {
+    const THERE: &str = "each file that a job names is there";
+    const NAMED: &str = "each file that a job tells of is named by it";
+    let tampers = [
+        ("DELETE FROM uploads WHERE name = 'asked \"sha256\".txt'".to_owned(), THERE),
+        ("DELETE FROM uploads WHERE name = 'result.txt'".to_owned(), THERE),
+        (format!("UPDATE uploads SET id = {} WHERE name = 'result.txt'", h.uuid(uuid::Uuid::from_u128(7))), THERE),
+        ("DELETE FROM upload_uses WHERE attempt = 0".to_owned(), NAMED),
+        ("DELETE FROM upload_uses WHERE attempt = 1".to_owned(), NAMED),
+        (
+            "UPDATE briefs SET attachments = NULL; UPDATE upload_uses SET attempt = 5 WHERE attempt = 1".to_owned(),
+            NAMED,
+        ),
+    ];
+    for (sql, rule) in tampers {
+        let h = h.fresh().await;
+        let (ada, bob) = (h.user("ada", 3000).await, h.user("bob", 0).await);
+        // What stands in a name is not taken for a file.
+        let asked = [uploaded(&h, ada, "asked :sha256:.txt", 1).await.id, uploaded(&h, ada, "more", 2).await.id];
+        h.raw("UPDATE uploads SET name = 'asked \"sha256\".txt' WHERE size_bytes = 1").await;
+        let job = h.moved(ada, naming(&asked)).await.id;
+        h.moved(bob, Action::Claim { agent: None, job }).await;
+        h.moved(bob, Action::Accept(job)).await;
+        let files = vec![uploaded(&h, bob, "result.txt", 3).await.id];
+        h.moved(bob, Action::Submit { job, output_text: None, files }).await;
+        h.assert_books_balance().await;
+        h.raw(&sql).await;
+        let offence = h.store.audit().await.unwrap().offence.unwrap_or_else(|| panic!("nobody noticed: {sql}"));
+        assert_eq!(offence.rule, rule, "{sql}: {offence:?}");
+        assert!(offence.detail.contains(&job.to_string()), "{offence:?}");
     }
 }
 

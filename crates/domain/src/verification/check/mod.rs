@@ -5,6 +5,7 @@
 //! What a check says is short, and quotes strangers sparingly and harmlessly.
 
 mod json;
+mod pattern;
 mod read;
 mod schema;
 mod text;
@@ -14,14 +15,13 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use pattern::Pattern;
 use schema::{Schema, Unfit};
 use text::{DETAIL, count, many, quoted, shown, words};
 
 pub(crate) use read::allowed;
 pub use read::{CHECK_BYTES, CHECKS, read_checks};
 
-/// Bytes that a compiled pattern may take.
-const PATTERN_BYTES: usize = 256 * 1024;
 /// Names of files that are told, at most.
 const NAMES: usize = 5;
 
@@ -161,19 +161,12 @@ impl Check {
     }
 }
 
-/// A pattern, compiled; or why it is none, as the end of a sentence. It is matched in time linear in the text.
-fn expression(pattern: &str) -> Result<regex::Regex, String> {
-    let mut builder = regex::RegexBuilder::new(pattern);
-    builder.size_limit(PATTERN_BYTES).dfa_size_limit(4 * PATTERN_BYTES).nest_limit(50);
-    builder.build().map_err(|error| read::why_no_pattern(&error))
-}
-
 fn matches(pattern: &str, output: &str) -> Result<String, String> {
-    let regex = expression(pattern).map_err(|why| format!("the pattern {why}"))?;
-    if regex.is_match(output) {
-        Ok("the pattern matches".to_owned())
-    } else {
-        Err(format!("the pattern matches nowhere in {}", characters(output)))
+    let pattern = Pattern::new(pattern).map_err(|why| format!("the pattern {why}"))?;
+    match pattern.matches(output) {
+        Some(true) => Ok("the pattern matches".to_owned()),
+        Some(false) => Err(format!("the pattern matches nowhere in {}", characters(output))),
+        None => Err(format!("to look for this pattern in {} takes too much", characters(output))),
     }
 }
 

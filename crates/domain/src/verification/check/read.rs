@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::pattern::Pattern;
 use super::schema::Schema;
 use super::text::{many, quoted, shown};
-use super::{Check, default_timeout, expression};
+use super::{Check, default_timeout};
 use crate::Rejection;
+use crate::upload::safe_name;
 
 /// Checks of a job.
 pub const CHECKS: usize = 20;
@@ -158,10 +160,10 @@ fn sound(check: &Check) -> Result<(), Wrong> {
         }
         Check::Regex { pattern } => {
             clean(".pattern", pattern)?;
-            let regex = expression(pattern).map_err(|why| (".pattern", why))?;
+            let regex = Pattern::new(pattern).map_err(|why| (".pattern", why))?;
             // Without an assertion, what matches nothing matches everywhere.
             let asserts = ["^", "$", "\\b", "\\B", "\\A", "\\z"].iter().any(|sign| pattern.contains(sign));
-            if !asserts && regex.is_match("") {
+            if !asserts && regex.matches("") == Some(true) {
                 return Err((".pattern", "matches every text, even an empty one: nothing could fail it".to_owned()));
             }
             Ok(())
@@ -176,6 +178,12 @@ fn sound(check: &Check) -> Result<(), Wrong> {
             if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().nth(NAME).is_some() {
                 let characters = many(NAME, "character", "characters");
                 return Err((".name", format!("must be 1 to {characters}, none of them a control character")));
+            }
+            // Files are handed in under safe names, and a name is held against them byte for byte.
+            let safe = safe_name(name);
+            if safe != *name {
+                let named = format!("can never be a file's name: such a file is handed in as {}", quoted(&safe));
+                return Err((".name", named));
             }
             let is_digest = |hex: &String| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !sha256.as_ref().is_none_or(is_digest) {

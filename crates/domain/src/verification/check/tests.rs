@@ -154,7 +154,7 @@ fn a_file_must_be_there_under_its_name_and_be_as_asked_for() {
     for (check, detail) in [
         (file("report.pdf"), "no file named \"report.pdf\" was handed in; there is: \"a.txt\", \"b.txt\", \"b.txt\""),
         (file("A.txt"), "no file named \"A.txt\""),
-        (file("a.txt "), "no file named \"a.txt \""),
+        (file("a.txt (2)"), "no file named \"a.txt (2)\""),
         (json!({"type": "file", "name": "a.txt", "max_bytes": 9}), "\"a.txt\" has 10 bytes, of at most 9"),
         (json!({"type": "file", "name": "b.txt", "max_bytes": 50}), "\"b.txt\" has 99 bytes, of at most 50"),
         (json!({"type": "file", "name": "a.txt", "sha256": "0".repeat(64)}), "\"a.txt\" has the SHA-256 ababab"),
@@ -237,6 +237,18 @@ fn what_is_no_check_is_refused_in_words() {
         (
             json!({"type": "file", "name": " "}),
             "checks[1].name must be 1 to 255 characters, none of them a control character",
+        ),
+        (
+            json!({"type": "file", "name": "out/report.pdf"}),
+            "checks[1].name can never be a file's name: such a file is handed in as \"report.pdf\"",
+        ),
+        (
+            json!({"type": "file", "name": "a.txt "}),
+            "checks[1].name can never be a file's name: such a file is handed in as \"a.txt\"",
+        ),
+        (
+            json!({"type": "file", "name": "-"}),
+            "checks[1].name can never be a file's name: such a file is handed in as \"_-\"",
         ),
         (json!({"type": "file", "name": "a", "sha256": "0x"}), "checks[1].sha256 must be 64 hexadecimal digits"),
         (json!({"type": "file", "name": "a", "max_bytes": 0}), "checks[1].max_bytes must be at least 1"),

@@ -25,7 +25,7 @@ use crate::telemetry;
 /// An answer is no larger than this, in bytes.
 pub const MOST_BYTES: usize = 256 << 10;
 /// So many questions are under way at once; the others wait, within their time.
-const MOST_AT_ONCE: usize = 16;
+const MOST_AT_ONCE: usize = 48;
 /// A provider is reached within this, or away.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Nobody waits longer than this because a provider says so, in seconds.

@@ -23,6 +23,9 @@ const PROGRAMS: [&str; 5] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", 
 /// The oldest version with every flag that is used.
 const OLDEST: (u32, u32) = (0, 8);
 
+/// The first kernel that counts the processes of a user namespace by themselves, and not with all of the same user.
+const COUNTS_APART: (u32, u32) = (5, 14);
+
 /// Numbers of the files that bubblewrap is given.
 const FLAGS_FD: i32 = 3;
 const STATUS_FD: i32 = 4;
@@ -40,6 +43,8 @@ pub(super) struct Bubblewrap {
     setpriv: PathBuf,
     version: String,
     filters: Vec<Vec<u8>>,
+    /// Whether the kernel counts processes in each user namespace by itself.
+    counts_apart: bool,
     /// Files that the server was started with, and that those it starts would have too.
     inherited: Vec<i32>,
 }
@@ -60,8 +65,7 @@ impl Bubblewrap {
         let bwrap = program("bwrap", "bubblewrap")?;
         let told = Command::new(&bwrap).arg("--version").env_clear().stdin(Stdio::null()).output()?;
         let version = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("bubblewrap ").to_owned();
-        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
+        if numbers(&version) < OLDEST {
             return Err(Unsound::Old(version));
         }
         Ok(Self {
@@ -70,6 +74,7 @@ impl Bubblewrap {
             setpriv: program("setpriv", "util-linux")?,
             version,
             filters: seccomp::filters().map_err(Unsound::Filter)?,
+            counts_apart: kernel() >= COUNTS_APART,
             inherited: inherited(),
         })
     }
@@ -93,7 +98,12 @@ impl Bubblewrap {
             files.push(FdMapping { parent_fd: File::open("/dev/null")?.into(), child_fd });
         }
         let mut command = self.chain(start);
-        command.arg("--args").arg(FLAGS_FD.to_string()).args(["--", "/bin/sh", "-c", start.run]);
+        command.arg("--args").arg(FLAGS_FD.to_string()).arg("--");
+        if self.counts_apart {
+            // Inside of the namespace, or it would be about all that the user runs, in other sandboxes too.
+            command.arg(&self.prlimit).arg(format!("--nproc={}", limits::TASKS));
+        }
+        command.args(["/bin/sh", "-c", start.run]);
         // Its environment is `/proc/1/environ` inside.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.fd_mappings(files).map_err(io::Error::other)?;
@@ -111,21 +121,23 @@ impl Bubblewrap {
         }
         words.push(self.prlimit.clone().into());
         let cpu = limits::cpu_seconds(start.timeout);
-        // The kernel counts for each user: what our own user has running comes on top.
-        let tasks = limits::TASKS + slot.uid().map_or_else(|| watch::tasks_of(slot.user()), |_| 0);
         words.extend(
             [
                 "--core=0".to_owned(),
                 "--nofile=256".to_owned(),
                 format!("--fsize={}", limits::DISK),
                 format!("--cpu={cpu}"),
-                format!("--nproc={tasks}"),
                 "--memlock=0".to_owned(),
                 "--msgqueue=0".to_owned(),
                 "--stack=8388608".to_owned(),
             ]
             .map(Into::into),
         );
+        if !self.counts_apart {
+            // What our own user has running comes on top. What it starts later is missing then, here and there.
+            let tasks = limits::TASKS + slot.uid().map_or_else(|| watch::tasks_of(slot.user()), |_| 0);
+            words.push(format!("--nproc={tasks}").into());
+        }
         if start.doors.is_empty() {
             words.push(format!("--as={}", limits::ADDRESS_SPACE).into());
         }
@@ -210,6 +222,17 @@ fn in_memory(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> (u32, u32) {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// The version of the kernel; one that cannot be read is as old as can be.
+fn kernel() -> (u32, u32) {
+    numbers(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
 }
 
 fn program(name: &'static str, package: &'static str) -> Result<PathBuf, Unsound> {

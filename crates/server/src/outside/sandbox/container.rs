@@ -144,7 +144,7 @@ impl Container {
         command.envs(errand.env.values().enumerate().map(|(number, value)| (format!("{VALUE}{number}"), value)));
         let mut running = Running { container: self, name, client: Some(command.spawn()?) };
         let mut said = String::new();
-        let mut printed = Printed::new(keeping(&mut said, output), &errand.env);
+        let mut printed = Printed::new(keeping(&mut said, output));
         let client = running.client.as_mut().expect("it was started");
         let cut = tokio::select! {
             cut = follow(client, None, |_| false, &mut printed, deadline) => cut?,
@@ -166,6 +166,9 @@ impl Container {
             words.extend(FLAGS_OF_PODMAN.split_whitespace().map(str::to_owned));
             words.extend(["--timeout".to_owned(), (errand.timeout + GRACE).as_secs().to_string()]);
             room.push_str(",notmpcopyup");
+        } else {
+            // Docker makes the working folder in the image first, as root's, and its runtime gives the mount those rights.
+            room.push_str(",uid=65534,gid=65534");
         }
         if let Some(filter) = &self.filter {
             words.extend(["--security-opt".to_owned(), format!("seccomp={}", filter.display())]);

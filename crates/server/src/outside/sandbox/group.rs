@@ -206,3 +206,23 @@ pub(super) fn sweep(prefix: &str, is_alive: impl Fn(&str) -> bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_its_limits_before_anything_is_in_it() {
+        let home = format!("clawrk-test-groups.{}", hex::encode(crate::random::unique()));
+        // Only where this process may make groups: the watchdog has tests of its own.
+        let Some(groups) = Groups::find(&home) else { return };
+        let group = groups.make("one").unwrap();
+        let number =
+            |folder: &Path, name: &str| fs::read_to_string(folder.join(name)).map(|text| text.trim().to_owned());
+        let processes = number(group.pids.as_ref().unwrap_or(&group.memory), "pids.max").unwrap();
+        let memory = ["memory.max", "memory.limit_in_bytes"].iter().find_map(|name| number(&group.memory, name).ok());
+        group.remove().unwrap();
+        groups.remove();
+        assert_eq!((processes, memory), (limits::TASKS.to_string(), Some(limits::MEMORY.to_string())));
+    }
+}

@@ -46,7 +46,7 @@ use std::time::Duration;
 use bubblewrap::Bubblewrap;
 use container::Container;
 use group::Groups;
-pub use probe::Row;
+pub use probe::{Outcome, Row};
 use slots::Slots;
 use spawn::Spawner;
 pub use staging::Staging;
@@ -54,6 +54,9 @@ use staging::{Access, Home};
 
 /// Where what is staged stands: one place for all servers of a machine, so that each sees who else lives.
 const PARENT: &str = "/tmp";
+
+/// What programs say for `EAGAIN`, in the language that they have here: a process that is not started.
+const TRY_AGAIN: &str = "Resource temporarily unavailable";
 
 /// How command checks are confined.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,7 +108,7 @@ pub struct Errand<'a> {
     pub run: &'a str,
     /// Killed after this.
     pub timeout: Duration,
-    /// The job's variables; their values are hidden in what is told of the output.
+    /// The job's variables. What is told of the output may hold their values: whoever hears it takes them out.
     pub env: BTreeMap<String, String>,
 }
 
@@ -181,6 +184,18 @@ pub enum Unsound {
     /// It holds less than it promises.
     #[error("the sandbox does not hold here: {}. No command is run in it", .0.join(", "))]
     Open(Vec<String>),
+    /// It was not proved in time, which shows no hole.
+    #[error(
+        "the sandbox could not be tried in time, this machine is busy: {}. No command is run until it has been; that is \
+         tried again by itself", .0.join(", ")
+    )]
+    Untried(Vec<String>),
+    /// The kernel starts no more processes for us.
+    #[error(
+        "there are too many processes for another to start ({0}): end some of the server's user, or raise what it may \
+         have (`ulimit -u`, TasksMax= of its service, --pids-limit of its container)"
+    )]
+    Crowded(String),
     /// No engine for containers.
     #[error("neither podman nor docker is installed: install the package podman, or set `sandbox` to auto")]
     NoEngine,
@@ -205,15 +220,39 @@ pub enum Unsound {
     Volumes(String),
     /// The machine refused.
     #[error("the sandbox cannot be made: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl Unsound {
+    /// Whether nothing was found out for want of time or processes.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Untried(_) | Self::Crowded(_))
+    }
+}
+
+impl From<io::Error> for Unsound {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What starting a process or a thread ends with when there are too many.
+            io::ErrorKind::WouldBlock => Self::Crowded(error.to_string()),
+            _ => Self::Io(error),
+        }
+    }
 }
 
 impl Sandbox {
     /// Makes a sandbox and tries everything that it promises, within about two seconds.
     pub async fn open(setting: &SandboxSetting) -> Result<Self, Unsound> {
         let (sandbox, rows) = Self::examine(setting).await?;
-        let open: Vec<String> = rows.into_iter().filter(|row| !row.holds).map(|row| row.name).collect();
-        if open.is_empty() { Ok(sandbox) } else { Err(Unsound::Open(open)) }
+        let named = |outcome| -> Vec<String> {
+            rows.iter().filter(|row| row.outcome == outcome).map(|row| row.name.clone()).collect()
+        };
+        let (open, untried) = (named(Outcome::Open), named(Outcome::Untried));
+        match (open.is_empty(), untried.is_empty()) {
+            (true, true) => Ok(sandbox),
+            (false, _) => Err(Unsound::Open(open)),
+            (true, false) => Err(Unsound::Untried(untried)),
+        }
     }
 
     /// The sandbox and what came of each trial, for `clawrk doctor --sandbox`; it may not be sound.
@@ -222,11 +261,7 @@ impl Sandbox {
             SandboxSetting::Container { image } => Self::contained(Container::find(image).await?).await?,
             other => Self::make(other, true)?,
         };
-        let rows = probe::rows(&sandbox).await.map_err(|error| match error {
-            SandboxError::NotStarted(said) => sandbox.0.backend.refused(said),
-            SandboxError::Io(error) => Unsound::Io(error),
-            other => sandbox.0.backend.refused(other.to_string()),
-        })?;
+        let rows = probe::rows(&sandbox).await.map_err(|error| sandbox.0.backend.unsound(error))?;
         Ok((sandbox, rows))
     }
 
@@ -309,7 +344,18 @@ impl Backend {
         }
     }
 
-    fn refused(&self, said: String) -> Unsound {
+    /// What a trial that could not be made says of the sandbox.
+    fn unsound(&self, error: SandboxError) -> Unsound {
+        let said = match error {
+            // Killed and still there: the machine has not come to it.
+            SandboxError::Left => return Unsound::Untried(vec!["leave a process behind".to_owned()]),
+            SandboxError::Io(error) => return error.into(),
+            SandboxError::NotStarted(said) if said.contains(TRY_AGAIN) || said.contains("fork") => {
+                return Unsound::Crowded(said);
+            }
+            SandboxError::NotStarted(said) => said,
+            other => other.to_string(),
+        };
         match self {
             Self::Bubblewrap(_) => Unsound::Refused(said),
             Self::Container(container) => Unsound::Engine { engine: container.engine(), said },

@@ -1,9 +1,8 @@
-//! What a command prints: cut into lines as it comes, counted, and without the job's variables.
+//! What a command prints: cut into lines as it comes, and counted.
 //!
 //! A line is told without its end; what is not UTF-8 is replaced, control characters stay. It is told whole, however long
-//! it is: a value that was cut in two would not be found in either piece. What is left when there is too much is not told.
-
-use std::collections::BTreeMap;
+//! it is: whoever hears it takes the job's variables out (`verify/scrub.rs`), and a value that was cut in two would not be
+//! found in either piece. What is left when there is too much is not told.
 
 use super::limits;
 
@@ -16,16 +15,12 @@ pub(super) enum Stream {
     Err,
 }
 
-/// Shorter values of variables are found everywhere by chance, in bytes.
-const TELLING: usize = 6;
-
 /// Cuts what comes into lines, and stops at the limit.
 pub(super) struct Printed<F> {
     tell: F,
     out: Vec<u8>,
     err: Vec<u8>,
     left: usize,
-    hidden: Vec<String>,
 }
 
 /// The command printed more than it may.
@@ -33,16 +28,8 @@ pub(super) struct Printed<F> {
 pub(super) struct TooMuch;
 
 impl<F: FnMut(Stream, &str)> Printed<F> {
-    pub(super) fn new(tell: F, env: &BTreeMap<String, String>) -> Self {
-        let mut hidden: Vec<String> = env
-            .values()
-            .flat_map(|value| value.lines())
-            .filter(|part| part.len() >= TELLING)
-            .map(str::to_owned)
-            .collect();
-        // The longest first: one may hold another.
-        hidden.sort_by_key(|part| std::cmp::Reverse(part.len()));
-        Self { tell, out: Vec::new(), err: Vec::new(), left: limits::OUTPUT, hidden }
+    pub(super) fn new(tell: F) -> Self {
+        Self { tell, out: Vec::new(), err: Vec::new(), left: limits::OUTPUT }
     }
 
     /// Takes what came, tells whole lines.
@@ -85,13 +72,7 @@ impl<F: FnMut(Stream, &str)> Printed<F> {
 
     fn tell(&mut self, stream: Stream, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let mut text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
-        for part in &self.hidden {
-            if text.contains(part) {
-                text = text.replace(part, "***");
-            }
-        }
-        (self.tell)(stream, &text);
+        (self.tell)(stream, &String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
     }
 }
 
@@ -99,10 +80,9 @@ impl<F: FnMut(Stream, &str)> Printed<F> {
 mod tests {
     use super::*;
 
-    fn told(chunks: &[(Stream, &[u8])], env: &[(&str, &str)]) -> (Vec<(Stream, String)>, bool) {
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    fn told(chunks: &[(Stream, &[u8])]) -> (Vec<(Stream, String)>, bool) {
         let mut lines = Vec::new();
-        let mut printed = Printed::new(|stream, line| lines.push((stream, line.to_owned())), &env);
+        let mut printed = Printed::new(|stream, line| lines.push((stream, line.to_owned())));
         let whole = chunks.iter().all(|(stream, bytes)| printed.take(*stream, bytes).is_ok());
         printed.finish();
         drop(printed);
@@ -117,38 +97,30 @@ mod tests {
     fn lines_are_told_when_they_are_whole_each_with_its_stream() {
         let chunks: [(Stream, &[u8]); 4] =
             [(Stream::Out, b"one\ntw"), (Stream::Err, b"oh\r\n"), (Stream::Out, b"o\n\nlast"), (Stream::Err, b"\xffx")];
-        let (lines, whole) = told(&chunks, &[]);
+        let (lines, whole) = told(&chunks);
         assert!(whole);
         assert_eq!(texts(&lines), ["one", "oh", "two", "", "last", "\u{fffd}x"]);
         assert_eq!((lines[1].0, lines[2].0), (Stream::Err, Stream::Out));
     }
 
     #[test]
-    fn a_long_line_is_told_whole_and_hides_what_stands_anywhere_in_it() {
+    fn a_long_line_is_told_whole() {
         for lead in [0, 8_180, 8_188, 100_000] {
             let text = "x".repeat(lead) + "secret-canary" + &"a€😀".repeat(5_000);
             let chunks: Vec<(Stream, &[u8])> =
                 text.as_bytes().chunks(4_096).map(|chunk| (Stream::Out, chunk)).collect();
-            let (lines, whole) = told(&chunks, &[("KEY", "secret-canary")]);
+            let (lines, whole) = told(&chunks);
             assert!(whole);
-            assert_eq!(texts(&lines), [text.replace("secret-canary", "***")]);
+            assert_eq!(texts(&lines), [text]);
         }
     }
 
     #[test]
     fn more_than_the_limit_is_not_told() {
         let flood = vec![b'y'; limits::OUTPUT - 2];
-        assert!(told(&[(Stream::Out, &flood)], &[]).1);
-        let (lines, whole) = told(&[(Stream::Out, b"a\n"), (Stream::Out, &flood), (Stream::Err, b"y")], &[]);
+        assert!(told(&[(Stream::Out, &flood)]).1);
+        let (lines, whole) = told(&[(Stream::Out, b"a\n"), (Stream::Out, &flood), (Stream::Err, b"y")]);
         assert!(!whole);
         assert_eq!(texts(&lines), ["a"], "a line without its end may hold the beginning of a value");
-    }
-
-    #[test]
-    fn values_of_variables_are_hidden_unless_they_are_too_short_to_tell() {
-        let env =
-            [("KEY", "secret-canary"), ("LONGER", "secret-canary-2"), ("N", "1"), ("TWO", "first line\nsecond line")];
-        let (lines, _) = told(&[(Stream::Out, b"1 secret-canary secret-canary-2 second line\n")], &env);
-        assert_eq!(texts(&lines), ["1 *** *** ***"]);
     }
 }

@@ -1,10 +1,13 @@
-# Tries what a command must not be able to do. Prints "open NAME" where it could, "held NAME" where it could not.
+# Tries what a command must not be able to do. Prints "open NAME" where it could, "held NAME" where it could not, and
+# "untried NAME" where a process that the trial needs did not start, which shows neither.
 # Given: SECRET, a file of the server that everybody may read; PORT, on which the server listens; NS_*, its namespaces;
 # in a container, which has an /etc/passwd and an environment of its own, PASSWD: the number of the server's.
 try() {
     name=$1
     shift
-    if ("$@") >/dev/null 2>&1; then echo "open $name"; else echo "held $name"; fi
+    if said=$( ("$@") 2>&1 >/dev/null); then word=open; else word=held; fi
+    case $said in *fork*) word=untried ;; esac
+    echo "$word $name"
 }
 same_namespace() { [ "$(readlink "/proc/self/ns/$1")" = "$2" ]; }
 connect() { if command -v bash; then bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT"; else nc -w 1 127.0.0.1 "$PORT" </dev/null; fi; }

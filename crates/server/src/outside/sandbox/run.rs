@@ -68,7 +68,7 @@ pub(super) async fn run(
     let (command, status) = confined.bubblewrap.command(&start)?;
     running.child = Some(confined.spawner.spawn(command).await?);
     let mut said = String::new();
-    let mut printed = Printed::new(keeping(&mut said, output), &errand.env);
+    let mut printed = Printed::new(keeping(&mut said, output));
     let cut = running.follow(status, &mut printed, deadline).await?;
     printed.finish();
     drop(printed);
@@ -82,11 +82,12 @@ pub(super) async fn run(
     }
 }
 
-/// Tells lines on, and keeps the first of standard error: what does not start says there why.
+/// Tells lines on, and keeps the first of standard error: what does not start says there why. One that is too long is
+/// left out whole: in a piece of it nobody would find the value of a variable.
 pub(super) fn keeping(said: &mut String, mut output: impl FnMut(&str)) -> impl FnMut(Stream, &str) {
     move |stream, line| {
-        if stream == Stream::Err && said.len() < limits::SAID {
-            said.extend(line.chars().take(limits::SAID));
+        if stream == Stream::Err && said.len() + line.len() <= limits::SAID {
+            said.push_str(line);
             said.push('\n');
         }
         output(line);
@@ -239,5 +240,22 @@ async fn read<R: AsyncRead + Unpin>(from: &mut Option<R>, bytes: &mut [u8]) -> s
     match from {
         Some(from) => from.read(bytes).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_it_says_no_line_is_kept_in_part() {
+        let (mut said, mut told) = (String::new(), 0);
+        let mut keep = keeping(&mut said, |_| told += 1);
+        for line in ["why", &"x".repeat(limits::SAID), "and why"] {
+            keep(Stream::Err, line);
+        }
+        keep(Stream::Out, "something else");
+        drop(keep);
+        assert_eq!((said.as_str(), told), ("why\nand why\n", 4));
     }
 }

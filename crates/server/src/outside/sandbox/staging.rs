@@ -65,8 +65,11 @@ impl Home {
             parent.join(format!("{PREFIX}{}.{}", rustix::process::geteuid().as_raw(), hex::encode(random::unique())));
         let (mode, ..) = access.modes();
         DirBuilder::new().mode(mode).create(&path)?;
-        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK))?;
+        // Locked before it has its name: another server that starts now would take a free lock for one that was left.
+        let unnamed = path.join(format!("{LOCK}.new"));
+        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        std::fs::rename(unnamed, path.join(LOCK))?;
         std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
         Ok(Self { path, access, _lock: lock })
     }
@@ -227,5 +230,23 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_start_at_once_leave_each_other_their_folders() {
+        let parent = tempfile::tempdir().unwrap();
+        let start = || {
+            for _ in 0..300 {
+                let home = Home::make(parent.path(), Access::OneUser).unwrap();
+                assert!(home.path().join(LOCK).exists() && alive(home.path()));
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(start))));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

@@ -11,14 +11,34 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use super::*;
+use crate::random;
 
-/// Skips, unless the test command says that nothing is skipped.
+/// Skips where the machine has no sandbox for anybody, and says so; not if the test command says that nothing is skipped.
 fn is_missing() -> bool {
     #[expect(clippy::disallowed_methods, reason = "what the test command says")]
     let is_required = std::env::var_os("REQUIRE_SANDBOX").is_some();
-    let missing = matches!(Bubblewrap::find(), Err(Unsound::Missing { .. }));
-    assert!(!(missing && is_required), "bubblewrap is not installed, and REQUIRE_SANDBOX is set");
-    missing
+    let why = if matches!(Bubblewrap::find(), Err(Unsound::Missing { .. })) {
+        "bubblewrap is not installed"
+    } else if !may_make_namespaces() {
+        "this kernel gives ordinary users no namespaces"
+    } else {
+        return false;
+    };
+    assert!(!is_required, "{why}, and REQUIRE_SANDBOX is set");
+    println!("SKIPPED: {why}");
+    true
+}
+
+/// Whether an ordinary user may make a user namespace here.
+fn may_make_namespaces() -> bool {
+    let way = if is_root() { &NOBODY[..] } else { &[] };
+    let words = [way, &["unshare", "--user", "true"]].concat();
+    Command::new(words[0]).args(&words[1..]).status().is_ok_and(|status| status.success())
+}
+
+/// How long something sleeps that is looked for in the list of processes: nobody else on this machine, so long.
+fn rare() -> String {
+    format!("86395.{}", u128::from_le_bytes(random::bytes()))
 }
 
 /// A sandbox that is not proved sound, with memory by control groups where there are any.
@@ -60,7 +80,11 @@ fn by_way_of(way: &[&str], part: &str) -> String {
     let binary = binary(&folder);
     let (program, arguments) = way.split_first().unwrap();
     let mut command = Command::new(program);
-    command.args(arguments).arg(&binary).args(["--ignored", "--nocapture", "--exact", part]).current_dir("/tmp");
+    command
+        .args(arguments)
+        .arg(&binary)
+        .args(["--include-ignored", "--nocapture", "--exact", part])
+        .current_dir("/tmp");
     let Output { stdout, stderr, .. } = command.output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
 }
@@ -88,7 +112,7 @@ async fn everything_that_the_sandbox_promises_holds_with_groups_and_with_the_wat
     }
     for sandbox in [made(), watched()] {
         let rows = probe::rows(&sandbox).await.unwrap();
-        let open: Vec<_> = rows.iter().filter(|row| !row.holds).map(|row| &row.name).collect();
+        let open: Vec<_> = rows.iter().filter(|row| row.outcome != Outcome::Held).map(|row| &row.name).collect();
         assert!(open.is_empty() && rows.len() == 34, "{}: {open:?} of {}", sandbox.describe(), rows.len());
     }
 }
@@ -102,6 +126,79 @@ fn an_ordinary_user_has_a_sound_sandbox_and_root_never_runs_a_command_as_root() 
     let with_a_file = ["sh", "-c", "exec 9</etc/passwd; exec \"$@\"", "sh"];
     let told = by_way_of(&[&with_a_file[..], &NOBODY].concat(), OPENS);
     assert!(told.contains("opened: bubblewrap") && told.contains("watchdog"), "{told}");
+}
+
+/// What is proved by a test of its own as whoever runs the tests.
+const AS_AN_ORDINARY_USER_TOO: [&str; 10] = [
+    "a_command_runs_on_what_is_staged_and_its_code_and_lines_come_back",
+    "variables_reach_the_command_whatever_they_hold_and_nobody_else",
+    "calls::calls_that_a_check_does_not_need_are_refused_and_work_outside",
+    "calls::a_32_bit_call_ends_the_program",
+    "ends::memory_is_bounded_in_one_process_and_in_six",
+    "ends::many_files_and_an_archive_that_swells_are_stopped",
+    "ends::a_fork_bomb_ends_and_the_next_command_starts",
+    "ends::a_flood_is_cut_and_a_long_wait_ended_with_all_that_was_started",
+    "ends::a_command_that_nobody_waits_for_is_killed_and_its_group_removed",
+    "ends::a_server_that_is_killed_leaves_no_process_and_the_next_one_clears_away",
+];
+
+#[test]
+fn the_commands_of_an_ordinary_user_are_kept_in_and_ended_like_those_of_root() {
+    if is_missing() || !is_root() {
+        return;
+    }
+    for part in AS_AN_ORDINARY_USER_TOO {
+        // It does not skip what it cannot run.
+        let way = [&["env", "REQUIRE_SANDBOX=1"], &NOBODY[..]].concat();
+        let told = by_way_of(&way, &format!("outside::sandbox::tests::{part}"));
+        assert!(told.contains("1 passed; 0 failed"), "{part}: {told}");
+    }
+}
+
+#[test]
+fn sandboxes_of_one_ordinary_user_have_processes_of_their_own() {
+    if is_missing() || !is_root() {
+        return;
+    }
+    let told = by_way_of(&NOBODY, "outside::sandbox::tests::starts_beside_a_bomb");
+    assert!(told.contains("1 passed; 0 failed"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a part of the test before"]
+async fn starts_beside_a_bomb() {
+    let (one, other) = (watched(), watched());
+    let seconds = rare();
+    let staging = one.stage().await.unwrap();
+    // Started first, so that nothing of the bomb is counted for it yet.
+    let work = "echo ready; until [ -e go ]; do [ $((i=i+1)) -lt 40 ] || : >go; sleep 0.1; done; \
+                for i in $(seq 40); do sleep 2 & done; wait; echo well";
+    let bomb = format!("i=0; while [ $i -lt 60 ]; do sleep {seconds} & i=$((i+1)); done; wait");
+    let bombed = other.stage().await.unwrap();
+    let errand = Errand { run: &bomb, timeout: Duration::from_secs(60), env: BTreeMap::new() };
+    tokio::select! {
+        ended = other.run(&bombed, errand, |_| ()) => panic!("it does not end by itself: {ended:?}"),
+        (ended, lines) = ran_on(&one, &staging, work, &[]) => {
+            assert_eq!((ended, lines.join("|").as_str()), (Ended::Exit(0), "ready|well"));
+        }
+    }
+}
+
+#[test]
+fn too_many_processes_are_no_hole_and_it_says_what_to_do() {
+    if is_missing() || !is_root() {
+        return;
+    }
+    let mut crowded = 0;
+    // A user that nobody is, with fewer processes than it takes, down to too few for the server itself.
+    for most in 4..12 {
+        let limit = format!("--nproc={most}");
+        let way = ["prlimit", &limit, "setpriv", "--reuid=64999", "--regid=64999", "--clear-groups"];
+        let told = by_way_of(&way, OPENS);
+        assert!(!told.contains("opened:") && !told.contains("does not hold"), "{most}: {told}");
+        crowded += usize::from(told.contains("refused: there are too many processes") && told.contains("ulimit -u"));
+    }
+    assert!(crowded > 0, "none of them came so far");
 }
 
 #[test]
@@ -217,7 +314,7 @@ async fn variables_reach_the_command_whatever_they_hold_and_nobody_else() {
         argv.extend(entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok()).flatten());
     };
     sandbox.run(&staging, Errand { run, timeout: Duration::from_secs(30), env }, look).await.unwrap();
-    assert_eq!(lines, [value.len().to_string().as_str(), "***", "0"]);
+    assert_eq!(lines, [value.len().to_string().as_str(), "canary-of-the-job $(id) `id` '\"\\", "0"]);
     let seen = String::from_utf8_lossy(&argv).into_owned();
     assert!(seen.contains("bwrap") && seen.contains("sleep 0.5"), "the control: the command itself is seen");
     assert!(!seen.contains("canary-of-the-job"));

@@ -20,7 +20,9 @@ const OBJECTS: &str = "SELECT type, name FROM sqlite_schema
 const HOLDS: &str = "SELECT
     (SELECT COUNT(*) FROM users),
     (SELECT MAX(at) FROM (SELECT MAX(created_at) AS at FROM users UNION ALL SELECT MAX(updated_at) FROM jobs
-                          UNION ALL SELECT MAX(at) FROM transfers))";
+                          UNION ALL SELECT MAX(at) FROM transfers)),
+    (SELECT COUNT(*) FROM uploads),
+    (SELECT COALESCE(SUM(size_bytes), 0) FROM uploads)";
 
 /// What a checked copy holds.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub struct Contents {
     pub users: i64,
     /// The proof of its books, which also counts jobs and transfers.
     pub audit: Audit,
+    /// How many files were uploaded, and what they have together, in bytes: they lie elsewhere.
+    pub uploads: (i64, i64),
     /// When a user, a job or a balance last changed, if there is any.
     pub changed_at: Option<Timestamp>,
     /// Opens only under the `secret_key` that the exchange was served with; none if it never was.
@@ -109,6 +113,7 @@ pub(super) fn contents(path: &Path, progress: &Arc<Progress>) -> Result<Contents
         bytes: size.map_err(|source| BackupError::File { path: path.to_owned(), what: "read", source })?.len(),
         users: holds.int(0)?,
         audit,
+        uploads: (holds.int(2)?, holds.int(3)?),
         changed_at: holds.int_or_null(1)?.map(Timestamp::from_micros),
         seal: seal.first().map(|row| row.bytes(0).map(<[u8]>::to_owned)).transpose()?,
         digest: None,

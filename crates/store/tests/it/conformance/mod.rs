@@ -1,10 +1,12 @@
 //! What every store does: one list of tests, run on both databases.
 
+pub(crate) mod files;
 mod jobs;
 mod keeping;
 mod people;
 
 use crate::support::on_both_databases;
+use files::*;
 use jobs::*;
 use keeping::*;
 use people::*;
@@ -45,5 +47,10 @@ on_both_databases!(
     texts_and_bytes_come_back_as_they_went_in,
     strangers_are_refused_and_nothing_is_written,
     a_job_is_read_for_those_who_may_know_of_it,
+    a_file_is_known_to_its_owner_and_to_whoever_sees_all_of_a_job,
+    only_the_owners_files_are_named_and_what_is_named_stays,
+    files_count_for_their_owners_quota_and_for_nobody_elses,
+    of_many_files_at_once_as_many_come_in_as_the_quota_lets,
+    files_that_no_job_names_go_once_they_are_old_and_no_sooner,
     the_observer_hears_before_the_answer,
 );

@@ -104,7 +104,7 @@ impl Simulation {
         let due = match found {
             Some((job, status)) => {
                 let often = if status == Status::Submitted { 70 } else { 40 };
-                self.random.percent(often) && self.approach(job).await
+                self.random.percent(often) && self.approach(job).await.is_some()
             }
             None => {
                 self.advance().await;
@@ -121,7 +121,8 @@ impl Simulation {
                 16..28 => self.pull().await,
                 28..32 if !self.sent.is_empty() => self.repeat().await,
                 32..36 => self.tend_agents().await,
-                36..40 => self.tend_users().await,
+                36..39 => self.tend_users().await,
+                39..43 => self.tend_files().await,
                 _ if !self.jobs.is_empty() => self.move_a_job().await,
                 _ => self.post().await,
             }
@@ -131,7 +132,7 @@ impl Simulation {
         // An impatient client sends it twice.
         let twin = gathered.iter().find(|request| request.receipt.is_some()).cloned();
         if let Some(mut twin) = twin {
-            twin.command.seed = self.seed();
+            self.renew(&mut twin);
             gathered.push(twin);
             self.count("at once: the same key");
         }

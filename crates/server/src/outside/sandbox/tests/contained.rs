@@ -1,6 +1,7 @@
 //! Commands in containers: what an engine is told, with one that keeps what it heard and plays what it is to answer; and
 //! with a real one where there is an image to try it with.
 
+use super::super::bubblewrap::installed;
 use super::super::container::Container;
 use super::super::engine::{Engine, Kind};
 use super::*;
@@ -90,7 +91,7 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
         let ended = sandbox.run(&staging, errand(run, &env, LONG), |line| lines.push(line.to_owned())).await.unwrap();
         // The values arrive as they are, under their names.
         assert_eq!(ended, Ended::Exit(7));
-        assert_eq!(lines, ["***", "***", "*** /bin/sh", "0"]);
+        assert_eq!(lines, ["canary $(id) '\"\\", "--privileged", "/canary:/usr/bin:/bin /bin/sh", "0"]);
         let argv = played.words("argv");
         let line = argv.join(" ");
         let home = sandbox.0.home.name();
@@ -130,6 +131,7 @@ async fn a_container_is_told_every_limit_and_no_value_of_a_variable() {
         }
         let of_podman = ["--read-only-tmpfs=false", "--image-volume ignore", "--env-host=false", "--timeout 60"];
         assert!(of_podman.iter().all(|flag| line.contains(flag) == (kind == Kind::Podman)), "{line}");
+        assert_eq!(line.matches("nodev,uid=65534,gid=65534").count(), if kind == Kind::Docker { 2 } else { 0 });
         assert_eq!(argv.last().map(String::as_str), Some(run));
         assert!(!line.contains("canary") && !played.told("calls").contains("canary"), "{line}");
         // The client has three variables of the server's, and names of ours: none that it would listen to.
@@ -165,15 +167,20 @@ async fn the_files_of_a_container_can_be_read_by_its_user_and_reached_by_no_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_says_is_no_verdict_and_what_the_command_says_is() {
     let said = |code: i32| format!("echo 'Error: no space left' >&2; exit {code}");
-    let created =
-        r#"echo '{"Status":"created","ExitCode":127,"StartedAt":"0001-01-01T00:00:00Z"}' >"$here/state"; exit 127"#;
-    for play in [said(125), said(126), said(127), said(0), created.to_owned()] {
+    // What never began, and what has not ended.
+    let state = |status: &str, since: &str| {
+        let state = format!(r#"{{"Status":"{status}","ExitCode":127,"StartedAt":"{since}"}}"#);
+        format!("echo '{state}' >\"$here/state\"; exit 127")
+    };
+    let (never, once) = ("0001-01-01T00:00:00Z", "2026-11-26T12:00:00Z");
+    let states = [state("created", never), state("exited", never), state("running", once)];
+    for play in [said(125), said(126), said(127), said(0)].into_iter().chain(states.clone()) {
         let played = Played::new(&play);
         let sandbox = played.sandbox().await;
         let staging = sandbox.stage().await.unwrap();
         let ended = sandbox.run(&staging, errand("true", &[], LONG), |_| ()).await;
         assert!(
-            matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || play == created),
+            matches!(&ended, Err(SandboxError::NotStarted(why)) if why.contains("no space") || states.contains(&play)),
             "{ended:?}"
         );
     }
@@ -274,7 +281,7 @@ async fn an_engine_that_confines_little_is_found_out() {
     let played = Played::new(&RUNS.replace("/bin/sh \"$@\"", &format!("{little} /bin/sh \"$@\"")));
     let sandbox = played.sandbox().await;
     let rows = probe::rows(&sandbox).await.unwrap();
-    let open: Vec<&str> = rows.iter().filter(|row| !row.holds).map(|row| row.name.as_str()).collect();
+    let open: Vec<&str> = rows.iter().filter(|row| row.outcome != Outcome::Held).map(|row| row.name.as_str()).collect();
     for name in ["read a file of the server", "read /etc/passwd", "use the server's network", "call all of the kernel"]
     {
         assert!(open.contains(&name), "{name} is not in {open:?}");
@@ -293,11 +300,15 @@ async fn variables_that_a_shell_would_not_set_are_refused_before_anything_runs()
     assert_eq!(played.told("argv"), "");
 }
 
-/// A sandbox of the engine and the image that the test command names.
+/// A sandbox of the image that the test command names, and of the engine if it names one.
+#[expect(clippy::disallowed_methods, reason = "what the test command says")]
 async fn real() -> Option<Sandbox> {
-    #[expect(clippy::disallowed_methods, reason = "what the test command says")]
     let image = std::env::var("CLAWRK_TEST_SANDBOX_IMAGE").ok()?;
-    Some(Sandbox::contained(Container::find(&image).await.unwrap()).await.unwrap())
+    let container = match std::env::var("CLAWRK_TEST_SANDBOX_ENGINE").as_deref() {
+        Ok("docker") => Container::with(Engine::at(Kind::Docker, installed("docker").unwrap()), &image).await,
+        _ => Container::find(&image).await,
+    };
+    Some(Sandbox::contained(container.unwrap()).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +317,7 @@ async fn everything_that_the_sandbox_promises_holds_in_a_real_container() {
     let begun = std::time::Instant::now();
     let rows = probe::rows(&sandbox).await.unwrap();
     println!("{}: the proof took {:?}", sandbox.describe(), begun.elapsed());
-    let open: Vec<_> = rows.iter().filter(|row| !row.holds).map(|row| &row.name).collect();
+    let open: Vec<_> = rows.iter().filter(|row| row.outcome != Outcome::Held).map(|row| &row.name).collect();
     let Backend::Container(container) = &sandbox.0.backend else { panic!("it is made of containers") };
     assert!(open.is_empty() && rows.len() == 34 - container.waived().len(), "{open:?} of {}", rows.len());
 }
@@ -335,8 +346,10 @@ async fn a_real_container_runs_a_command_on_what_is_staged_and_leaves_nothing() 
         "for i in 1 2 3 4 5 6; do (head -c 200m /dev/zero; sleep 20) | tail -n 1 | wc -c & done; wait; echo all";
     let (ended, lines) = ran(&sandbox, memory).await;
     assert_eq!((ended, lines.iter().any(|line| line == "all")), (Ended::OutOfMemory, false));
-    let waits = errand("setsid sleep 86392.5 & sleep 86392.5", &[], Duration::from_secs(2));
+    let seconds = rare();
+    let run = format!("setsid sleep {seconds} & sleep {seconds}");
+    let waits = errand(&run, &[], Duration::from_secs(2));
     assert_eq!(sandbox.run(&staging, waits, |_| ()).await.unwrap(), Ended::TimedOut);
-    let left = Command::new("pgrep").args(["-fx", "sleep 86392.5"]).output().unwrap();
+    let left = Command::new("pgrep").args(["-fx", &format!("sleep {seconds}")]).output().unwrap();
     assert!(!left.status.success() && left.stdout.is_empty());
 }

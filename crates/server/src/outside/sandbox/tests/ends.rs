@@ -74,12 +74,13 @@ async fn a_flood_is_cut_and_a_long_wait_ended_with_all_that_was_started() {
     let staging = sandbox.stage().await.unwrap();
     let (ended, lines) = ran_on(&sandbox, &staging, "yes", &[]).await;
     assert_eq!((ended, lines.len()), (Ended::TooMuchOutput, limits::OUTPUT / 2));
-    let run = "setsid sleep 86397.5 & sleep 86397.5";
+    let seconds = rare();
+    let run = &format!("setsid sleep {seconds} & sleep {seconds}");
     let begun = std::time::Instant::now();
     let errand = Errand { run, timeout: Duration::from_millis(700), env: BTreeMap::new() };
     assert_eq!(sandbox.run(&staging, errand, |_| ()).await.unwrap(), Ended::TimedOut);
     assert!(begun.elapsed() < Duration::from_secs(10));
-    assert_eq!(with_argument("86397.5"), 0);
+    assert_eq!(with_argument(&seconds), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,13 +90,14 @@ async fn a_command_that_nobody_waits_for_is_killed_and_its_group_removed() {
     }
     let sandbox = made();
     let staging = sandbox.stage().await.unwrap();
-    let errand =
-        Errand { run: "setsid sleep 86396.5 & sleep 86396.5", timeout: Duration::from_secs(60), env: BTreeMap::new() };
+    let seconds = rare();
+    let run = &format!("setsid sleep {seconds} & sleep {seconds}");
+    let errand = Errand { run, timeout: Duration::from_secs(60), env: BTreeMap::new() };
     tokio::select! {
         _ = sandbox.run(&staging, errand, |_| ()) => panic!("it does not end by itself"),
-        () = until("it runs", || with_argument("86396.5") >= 2) => {}
+        () = until("it runs", || with_argument(&seconds) >= 2) => {}
     }
-    until("it is gone", || with_argument("86396.5") == 0).await;
+    until("it is gone", || with_argument(&seconds) == 0).await;
     let Backend::Bubblewrap(confined) = &sandbox.0.backend else { panic!("it is made of bubblewrap") };
     if let Some(Groups::V1 { memory, .. } | Groups::V2(memory)) = &confined.groups {
         let folders = || fs::read_dir(memory).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
@@ -108,8 +110,9 @@ async fn a_command_that_nobody_waits_for_is_killed_and_its_group_removed() {
 async fn waits_in_the_sandbox() {
     let sandbox = made();
     let staging = sandbox.stage().await.unwrap();
-    println!("home {}", sandbox.0.home.path().display());
-    let run = "setsid sleep 86395.5 & echo ready; sleep 86395.5";
+    let seconds = rare();
+    println!("home {}\nseconds {seconds}", sandbox.0.home.path().display());
+    let run = &format!("setsid sleep {seconds} & echo ready; sleep {seconds}");
     let errand = Errand { run, timeout: Duration::from_secs(60), env: BTreeMap::new() };
     sandbox.run(&staging, errand, |line| println!("{line}")).await.unwrap();
 }
@@ -119,26 +122,43 @@ async fn a_server_that_is_killed_leaves_no_process_and_the_next_one_clears_away(
     if is_missing() {
         return;
     }
+    // Beside its groups are those of all servers.
+    let beside = made();
+    let groups = |home: &std::path::Path| {
+        let name = home.file_name().unwrap().to_owned();
+        let Backend::Bubblewrap(confined) = &beside.0.backend else { panic!("it is made of bubblewrap") };
+        let folders = match &confined.groups {
+            Some(Groups::V1 { memory, pids }) => vec![memory, pids],
+            Some(Groups::V2(folder)) => vec![folder],
+            None => Vec::new(),
+        };
+        folders.iter().map(|folder| folder.with_file_name(&name).exists()).collect::<Vec<_>>()
+    };
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--nocapture", "--exact", "outside::sandbox::tests::ends::waits_in_the_sandbox"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut home = PathBuf::new();
+    let (mut home, mut seconds) = (PathBuf::new(), String::new());
     for line in BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok) {
         if let Some((_, path)) = line.split_once("home ") {
             home = path.into();
+        }
+        if let Some((_, told)) = line.split_once("seconds ") {
+            told.clone_into(&mut seconds);
         }
         if line.contains("ready") {
             break;
         }
     }
-    until("both wait", || with_argument("86395.5") >= 2).await;
+    until("both wait", || with_argument(&seconds) >= 2).await;
     server.kill().unwrap();
     server.wait().unwrap();
-    until("nothing is left", || with_argument("86395.5") == 0).await;
+    until("nothing is left", || with_argument(&seconds) == 0).await;
     assert!(home.join("lock").exists(), "the control: a killed server leaves its folder");
+    assert!(groups(&home).iter().all(|&exists| exists), "the control: and its groups");
     let next = made();
     assert!(!home.exists());
+    assert!(!groups(&home).contains(&true), "{:?}", groups(&home));
     drop(next);
 }
