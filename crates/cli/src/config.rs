@@ -20,9 +20,8 @@ pub(crate) fn run(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
     let settings = args.settings.settings()?;
     if out.is_json() {
         let keys = KEYS.iter().map(|key| {
-            let value = json!({"key": key.name, "value": settings.shown(key), "default": key.default, "meaning": key.meaning,
-                "source": settings.source(key.name).to_string(), "in_effect": !key.later});
-            value
+            json!({"key": key.name, "value": settings.shown(key), "default": key.default, "meaning": key.meaning,
+                "source": settings.source(key.name).to_string()})
         });
         out.document(&Value::Array(keys.collect()));
     } else {
@@ -32,8 +31,7 @@ pub(crate) fn run(args: &ConfigArgs, out: &Output) -> Result<(), Failure> {
             let value = Some(settings.shown(key)).filter(|value| !value.is_empty()).unwrap_or_else(|| "-".to_owned());
             let origin = format!("  ({source})");
             out.line(&[(key.name, Tone::Strong), ("  ", Tone::Plain), (&value, tone), (&origin, Tone::Quiet)]);
-            let later = if key.later { "Not used yet. " } else { "" };
-            out.line(&[("    ", Tone::Plain), (later, Tone::Quiet), (key.meaning, Tone::Plain)]);
+            out.line(&[("    ", Tone::Plain), (key.meaning, Tone::Plain)]);
         }
         settings.warnings.iter().for_each(|warning| out.note(warning));
     }

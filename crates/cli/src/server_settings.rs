@@ -68,19 +68,16 @@ pub(crate) fn log_filter() -> String {
 struct Flag {
     name: String,
     help: String,
-    hidden: bool,
 }
 
-/// Every flag. Those for what comes later are known, so that a script need not change, and not shown.
+/// Every flag.
 fn flags() -> impl Iterator<Item = Flag> {
     KEYS.iter().flat_map(|key| {
         let default = if key.default.is_empty() { String::new() } else { format!(" [default: {}]", key.default) };
-        let flag = Flag { name: key.name.to_owned(), help: format!("{}{default}", key.meaning), hidden: key.later };
-        let of_file = key.secret.then(|| Flag {
-            name: format!("{}_file", key.name),
-            help: format!("A file with the {}", key.name),
-            hidden: key.later,
-        });
+        let flag = Flag { name: key.name.to_owned(), help: format!("{}{default}", key.meaning) };
+        let of_file = key
+            .secret
+            .then(|| Flag { name: format!("{}_file", key.name), help: format!("A file with the {}", key.name) });
         std::iter::once(flag).chain(of_file)
     })
 }
@@ -92,7 +89,7 @@ impl Args for SettingFlags {
                 .long(flag.name.replace('_', "-"))
                 .value_name("VALUE")
                 .allow_negative_numbers(true);
-            command.arg(arg.help(flag.help).hide(flag.hidden).help_heading("Settings"))
+            command.arg(arg.help(flag.help).help_heading("Settings"))
         });
         let config = Arg::new("config").long("config").value_name("FILE").help_heading("Settings");
         command.arg(config.help("Read settings from this file [default: clawrk.toml, if it is there]"))

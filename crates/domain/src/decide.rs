@@ -177,9 +177,9 @@ fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Chan
             let payment = facts.payment.ok_or(Rejection::NotFound("payment"))?;
             Ok(payment.opened(session, at.now))
         }
-        Action::Step { step, .. } => {
+        Action::Step { lease, step } => {
             let payment = facts.payment.ok_or(Rejection::NotFound("payment"))?;
-            payment::step(payment, step, facts.purse, &facts.auto_top_up, &mut at)
+            payment::step(lease.task, payment, step, facts.purse, &facts.auto_top_up, &mut at)
         }
         Action::Notice(notice) => Ok(payment::take(notice, facts.notice_at.is_some(), at.now)),
         Action::Heed { lease, happened } => {

@@ -18,6 +18,7 @@ use crate::outside::embed::Embedder;
 use crate::outside::files::Files;
 use crate::outside::sandbox::SandboxSetting;
 use crate::outside::structurer::{Offline, Structurer};
+use crate::payments::Desk;
 use crate::rates::Rates;
 use crate::tasks::counting::ToCount;
 use crate::vault::Vault;
@@ -39,13 +40,15 @@ pub struct Outside {
     pub judge: Option<Judge>,
     /// Where uploaded files are kept.
     pub files: Files,
+    /// Who carries out payments.
+    pub desk: Option<Desk>,
 }
 
 impl Default for Outside {
     /// No model, and no service.
     fn default() -> Self {
         let commands = Commands::new(SandboxSetting::Auto);
-        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None, files: Files::none() }
+        Self { structurer: Box::new(Offline), embedder: None, commands, judge: None, files: Files::none(), desk: None }
     }
 }
 
@@ -87,6 +90,8 @@ pub struct Parts {
     pub commands: Commands,
     /// Who judges criteria.
     pub judge: Option<Judge>,
+    /// Who carries out payments.
+    pub desk: Option<Arc<Desk>>,
     /// Whoever looks at submissions.
     pub(crate) verifiers: Arc<Verifiers>,
     /// Ends waiting requests, streams and the runner when the server stops.
@@ -97,7 +102,7 @@ impl App {
     /// Puts the parts together and lets the store tell the market and what counts of every job that changes, and
     /// the limits of what other nodes count.
     pub fn new(store: Store, vault: Vault, policy: Policy, outside: Outside, limits: Limits) -> Self {
-        let Outside { structurer, embedder, commands, judge, files } = outside;
+        let Outside { structurer, embedder, commands, judge, files, desk } = outside;
         let market = if embedder.is_some() { Market::wanting_meanings() } else { Market::default() };
         let market = Arc::new(market);
         let to_count = Arc::new(ToCount::default());
@@ -130,6 +135,7 @@ impl App {
             limits,
             commands,
             judge,
+            desk: desk.map(Arc::new),
             verifiers,
             stopping: CancellationToken::new(),
         }))

@@ -5,6 +5,7 @@
 
 mod embedding;
 mod llm;
+mod stripe;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::telemetry::LogFormat;
 
 pub use embedding::Embedding;
 pub use llm::{LlmSetting, Provider, SecondModel};
+pub use stripe::StripeSetting;
 pub use uploads::{S3Setting, UploadPlace};
 
 /// A setting.
@@ -32,26 +34,24 @@ pub struct Key {
     pub meaning: &'static str,
     /// Never shown.
     pub secret: bool,
-    /// Known, but without effect in this version.
-    pub later: bool,
 }
 
 const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, default, meaning, secret: false, later: false }
+    Key { name, default, meaning, secret: false }
 }
 
 const fn secret(name: &'static str, meaning: &'static str) -> Key {
-    Key { name, default: "", meaning, secret: true, later: false }
-}
-
-const fn later(key: Key) -> Key {
-    Key { later: true, ..key }
+    Key { name, default: "", meaning, secret: true }
 }
 
 /// Every setting there is.
 pub const KEYS: [Key; 37] = [
     key("listen", "127.0.0.1:3000", "Address and port to listen on"),
-    later(key("public_url", "", "The address that others reach the server at")),
+    key(
+        "public_url",
+        "",
+        "The address that others reach the server at, for the way back from Stripe's pages; http://LISTEN if left out",
+    ),
     key("data_dir", "./clawrk-data", "Folder of the database and the secret key"),
     secret("database_url", "postgres://… instead of SQLite in data_dir; any number of nodes may share it"),
     secret(
@@ -80,9 +80,12 @@ pub const KEYS: [Key; 37] = [
     key("upload_s3_region", "us-east-1", "The bucket's region"),
     secret("upload_s3_access_key", "Id of the key to the bucket"),
     secret("upload_s3_secret_key", "The key to the bucket"),
-    later(secret("stripe_secret_key", "Stripe's secret key")),
-    later(secret("stripe_webhook_secret", "The secret of Stripe's webhook")),
-    later(key("stripe_api_url", "https://api.stripe.com", "Stripe's address")),
+    secret(
+        "stripe_secret_key",
+        "Stripe's secret key; without one nothing is paid in or out, and the operator grants balance",
+    ),
+    secret("stripe_webhook_secret", "What Stripe signs its webhook with; several have commas between them"),
+    key("stripe_api_url", "https://api.stripe.com", "Stripe's address"),
     key(
         "llm_provider",
         "openai",
@@ -244,6 +247,8 @@ pub struct Config {
     pub embedding: Option<Embedding>,
     /// The language model; none for rules and reviews alone.
     pub llm: Option<LlmSetting>,
+    /// How Stripe is reached; none where nothing is paid in or out.
+    pub stripe: Option<StripeSetting>,
     /// Estimates by the language model that a user may have on a day.
     pub estimates_per_day: u32,
     /// Texts that a user may have verified on a day without a job.
@@ -277,6 +282,7 @@ impl fmt::Debug for Config {
             .field("log_format", &self.log_format)
             .field("embedding", &self.embedding)
             .field("llm", &self.llm)
+            .field("stripe", &self.stripe)
             .field("sandbox", &self.sandbox)
             .field("upload_place", &self.upload_place)
             .finish()
@@ -305,7 +311,6 @@ impl Settings {
         for (name, value) in &sources.flags {
             settings.set(name, value.clone(), Source::Flag)?;
         }
-        settings.warn_of_later();
         Ok(settings)
     }
 
@@ -349,13 +354,6 @@ impl Settings {
         Ok(true)
     }
 
-    fn warn_of_later(&mut self) {
-        let set = |key: &&Key| key.later && self.source(key.name) != Source::Default;
-        let warnings: Vec<String> =
-            KEYS.iter().filter(set).map(|key| format!("{} has no effect in this version", key.name)).collect();
-        self.warnings.extend(warnings);
-    }
-
     /// Where the key's value came from.
     pub fn source(&self, name: &str) -> Source {
         self.values.get(name).map_or(Source::Default, |(_, source)| *source)
@@ -393,10 +391,11 @@ impl Settings {
             return Err(invalid("secret_key_previous", "secrets of at least 32 characters, on a line each", MASK));
         }
         let listen = self.text("listen");
+        let listen: SocketAddr = listen
+            .parse()
+            .map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?;
         Ok(Config {
-            listen: listen
-                .parse()
-                .map_err(|_| invalid("listen", "an IP address and a port, such as 127.0.0.1:3000", listen))?,
+            listen,
             data_dir: PathBuf::from(self.text("data_dir")),
             database_url,
             secret_key,
@@ -417,6 +416,7 @@ impl Settings {
             },
             embedding: Embedding::read(&optional)?,
             llm: LlmSetting::read(&optional)?,
+            stripe: StripeSetting::read(&optional, listen)?,
             estimates_per_day: self.number("llm_estimates_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             verifications_per_day: self.number("llm_verifications_per_day", 0, 1_000_000, "0 to 1000000")? as u32,
             sandbox: self.sandbox()?,
@@ -531,11 +531,5 @@ mod tests {
         assert_eq!(settings.config().unwrap().secret_key.as_deref(), Some("a secret of thirty-two characters"));
         let key = KEYS.iter().find(|key| key.name == "secret_key").unwrap();
         assert_eq!(settings.shown(key), "********");
-    }
-
-    #[test]
-    fn settings_without_effect_are_taken_with_a_word() {
-        let settings = Settings::read(&sources(&[("public_url", "x")], &[], "")).unwrap();
-        assert_eq!(settings.warnings, ["public_url has no effect in this version"]);
     }
 }

@@ -211,6 +211,29 @@ impl Error {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "llm_not_configured", message).retry_after(86_400)
     }
 
+    /// 503: nobody said who the exchange is at Stripe.
+    pub(crate) fn stripe_not_configured() -> Self {
+        let message = "This exchange takes no payments: its operator grants balance, or has to set stripe_secret_key";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stripe_not_configured", message).retry_after(86_400)
+    }
+
+    /// 503: Stripe cannot be reached.
+    pub(crate) fn stripe_unavailable() -> Self {
+        let message = "Stripe cannot be reached, or does not answer as it should: try again soon, with the same \
+                       Idempotency-Key";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stripe_unavailable", message).retry_after(5)
+    }
+
+    /// 400: Stripe refuses what was asked for.
+    pub(crate) fn stripe_refuses(problem: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "stripe_refused", format!("Stripe refuses: {problem}"))
+    }
+
+    /// 400: a notice that is not Stripe's.
+    pub(crate) fn forged(why: &crate::outside::stripe::signature::Forged) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_signature", format!("This is not taken for Stripe's: {why}"))
+    }
+
     /// 503: the server is about to end.
     pub(crate) fn stopping() -> Self {
         let message = "The exchange is being restarted: try again soon";

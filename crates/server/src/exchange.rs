@@ -101,10 +101,21 @@ impl Exchange {
 
     /// A verifier has looked at a submission. That another one was faster is no error.
     pub async fn report(&self, lease: Lease, found: Found, log: Vec<LogLine>) -> Result<(), StoreError> {
-        match command(&self.store, Actor::Exchange, Action::Report { lease, found, log }).await? {
-            Outcome::Rejected(Rejection::LeaseLost) | Outcome::Done(_) => Ok(()),
-            other => Err(StoreError::Corrupt(format!("a submission about which a finding is refused: {other:?}"))),
+        self.under_lease(Action::Report { lease, found, log }).await.map(|_| ())
+    }
+
+    /// The exchange does what it has a lease for; false when the lease is somebody else's now, which is no error.
+    pub(crate) async fn under_lease(&self, action: Action) -> Result<bool, StoreError> {
+        match command(&self.store, Actor::Exchange, action).await? {
+            Outcome::Done(_) => Ok(true),
+            Outcome::Rejected(Rejection::LeaseLost) => Ok(false),
+            other => Err(StoreError::Corrupt(format!("what a lease is for is refused: {other:?}"))),
         }
+    }
+
+    /// The exchange does something by itself.
+    pub(crate) async fn by_itself(&self, action: Action) -> Result<Answer, Error> {
+        self.done(Actor::Exchange, action).await
     }
 
     /// Keys were used.

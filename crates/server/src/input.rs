@@ -61,6 +61,23 @@ impl<T: Take> FromRequest<App> for Input<T> {
     }
 }
 
+/// A request's body as it came, at most 512 KiB.
+pub struct Raw {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their place among the large bodies.
+    _room: Room,
+}
+
+impl FromRequest<App> for Raw {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
+        let (bytes, room) = receive(request.into_body(), 512 << 10, &app.limits, &app.large_bodies).await?;
+        Ok(Self { bytes, _room: room })
+    }
+}
+
 /// The memory for bodies that are large, which all requests share: who finds none left waits for some.
 ///
 /// Buffers are used again: an allocator keeps what was freed for a while, and a rush would have several times as much.

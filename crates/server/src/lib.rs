@@ -25,6 +25,7 @@ mod multipart;
 pub mod open;
 mod openapi;
 pub mod outside;
+pub mod payments;
 pub mod random;
 mod rates;
 pub mod reply;

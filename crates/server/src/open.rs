@@ -14,7 +14,9 @@ use crate::edge::Limits;
 use crate::outside::embed::{EmbedError, Embedder};
 use crate::outside::files::{Files, FilesError};
 use crate::outside::llm::{Llm, LlmOpenError};
+use crate::outside::stripe::StripeOpenError;
 use crate::outside::structurer::{Modelled, Offline, Structurer};
+use crate::payments::Desk;
 use crate::vault::Vault;
 use crate::verify::{Commands, Judge};
 use crate::{App, serve};
@@ -40,6 +42,9 @@ pub enum OpenError {
         /// The file.
         path: String,
     },
+    /// Stripe cannot be reached from here.
+    #[error(transparent)]
+    Stripe(#[from] StripeOpenError),
     /// Each server keeps the open jobs in memory, so one of two would not hear of the other's.
     #[error("another server has {path} open: stop that one, or use PostgreSQL, which several servers may share")]
     Claimed {
@@ -97,7 +102,8 @@ pub async fn open_on(store: Store, config: &Config) -> Result<App, OpenError> {
         Some(UploadPlace::S3(bucket)) => Files::s3(bucket, config.upload_max_bytes)?,
         None => Files::none(),
     };
-    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox.clone()), judge, files };
+    let desk = config.stripe.as_ref().map(Desk::open).transpose()?;
+    let outside = Outside { structurer, embedder, commands: Commands::new(config.sandbox.clone()), judge, files, desk };
     let app = App::new(store, vault, config.policy.clone(), outside, limits);
     serve::fill(&app).await?;
     Ok(app)

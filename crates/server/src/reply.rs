@@ -50,6 +50,11 @@ impl Reply {
         Some(self)
     }
 
+    /// Its JSON.
+    pub(crate) fn value(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
     /// The form in which it is kept.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         [self.status.as_u16().to_be_bytes().as_slice(), &self.body].concat()

@@ -12,7 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    agents, board, directory, health, jobs, keys, live, logs, matches, stats, uploads, users, verify, wallet, work,
+    agents, board, directory, health, jobs, keys, live, logs, matches, payments, stats, uploads, users, verify, wallet,
+    work,
 };
 use crate::envelope::{envelope, peer_of};
 use crate::figures::Routes;
@@ -68,6 +69,15 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(uploads::create))
         .routes(routes!(uploads::show, uploads::delete))
         .routes(routes!(wallet::balance))
+        .routes(routes!(payments::topup))
+        .routes(routes!(payments::setup_payment_method))
+        .routes(routes!(payments::show_auto_topup, payments::auto_topup))
+        .routes(routes!(payments::withdraw))
+        .routes(routes!(payments::index))
+        .routes(routes!(payments::show))
+        .routes(routes!(payments::connect))
+        .routes(routes!(payments::connect_status))
+        .routes(routes!(payments::webhook))
         .routes(routes!(keys::index, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(board::index))
@@ -93,6 +103,7 @@ pub fn router(app: App) -> Router {
     let described = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     routes
         .route(DESCRIPTION, get(described))
+        .route("/stripe/done", get(payments::done))
         // Nothing is there, or not for this method: what strangers may ask for so many times a minute.
         .fallback(async |State(app): State<App>, request: Request| {
             let peer = peer_of(request.extensions());

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use clawrk_domain::JobId;
 use clawrk_store::{JobList, StoreError};
-use futures_util::future::join;
+use futures_util::future::join3;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
-use crate::tasks::{counting, runner, sweeping, verifying};
+use crate::tasks::{counting, paying, runner, sweeping, verifying};
 use crate::{App, meaning, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
@@ -52,6 +52,7 @@ pub async fn serve(
     spawn(counting::run(app.clone()));
     spawn(sweeping::run(app.clone()));
     let verifiers = spawn(verifying::run(app.clone()));
+    let desk = spawn(paying::run(app.clone()));
     let meanings = spawn(meaning::run(app.clone()));
     let stopping = app.stopping.clone();
     let stopped = stopping.clone();
@@ -96,7 +97,7 @@ pub async fn serve(
     sums.abort();
     counts.abort();
     meanings.abort();
-    if timeout_at(end, join(tasks, verifiers)).await.is_err() {
+    if timeout_at(end, join3(tasks, verifiers, desk)).await.is_err() {
         tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
     }
     Ok(())

@@ -131,17 +131,17 @@ pub(crate) fn charge_if_low(
 
 /// What follows from a try.
 pub(crate) fn step(
+    task: Task,
     mut payment: Payment,
     step: &Step,
     purse: Purse,
     auto: &AutoTopUp,
     at: &mut Moment<'_>,
 ) -> Result<Change, Rejection> {
-    let before = payment.task();
-    if !matches!(payment.state, PaymentState::Sending | PaymentState::Parked) {
-        // Something else has settled it meanwhile, a notice of Stripe's: the task is all that is left.
-        let over = before.map(Write::Unschedule);
-        return Ok(Change { answer: Answer::Nothing, writes: over.into_iter().collect() });
+    let before = Some(task);
+    if !matches!(payment.state, PaymentState::Sending | PaymentState::Parked) || payment.task() != before {
+        // Something else has settled it meanwhile, or has moved it: the task is all that is left.
+        return Ok(after(before, Change::none(Answer::Nothing)));
     }
     let change = match step {
         Step::Sending => {

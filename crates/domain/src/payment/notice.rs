@@ -48,12 +48,14 @@ pub enum Happened {
         /// How much, as Stripe says; none in another currency.
         amount: Option<Cents>,
     },
-    /// An intent is known for a payment.
-    Intent {
+    /// A charge succeeded: of a card, or behind a page.
+    Charged {
         /// Which payment.
         payment: PaymentId,
         /// Stripe's intent.
         intent: String,
+        /// How much, as Stripe says; none in another currency.
+        amount: Option<Cents>,
     },
     /// A payment will not come.
     NotPaid {
@@ -91,7 +93,7 @@ impl Happened {
     pub const fn payment(&self) -> Option<PaymentId> {
         match self {
             Self::Paid { payment, .. }
-            | Self::Intent { payment, .. }
+            | Self::Charged { payment, .. }
             | Self::NotPaid { payment, .. }
             | Self::Back { payment, .. }
             | Self::Disputed { payment, .. } => Some(*payment),
@@ -158,22 +160,27 @@ fn of_payment(mut payment: Payment, happened: &Happened, purse: Purse, at: &mut 
     let (before, original) = (payment.task(), payment.clone());
     let is_withdrawal = payment.kind == PaymentKind::Withdrawal;
     let change = match happened {
-        Happened::Paid { reference, intent, amount, .. } => {
+        Happened::Paid { amount, .. } | Happened::Charged { amount, .. } => {
             if is_withdrawal {
                 return Err("a withdrawal is said to have been paid in".to_owned());
             }
             if *amount != Some(payment.amount) {
                 return Err(format!("Stripe says another amount than {}", payment.amount));
             }
-            payment.reference = payment.reference.or_else(|| Some(reference.clone()));
-            payment.intent = payment.intent.or_else(|| intent.clone());
-            if payment.state != PaymentState::Paid {
+            let (reference, intent) = match happened {
+                Happened::Paid { reference, intent, .. } => (Some(reference), intent.as_ref()),
+                Happened::Charged { intent, .. } if payment.kind == PaymentKind::AutoTopUp => {
+                    (Some(intent), Some(intent))
+                }
+                // Behind a page: the page has its own notice, which says for certain that it was paid.
+                Happened::Charged { intent, .. } => (None, Some(intent)),
+                _ => (None, None),
+            };
+            payment.reference = payment.reference.or_else(|| reference.cloned());
+            payment.intent = payment.intent.or_else(|| intent.cloned());
+            if reference.is_some() && payment.state != PaymentState::Paid {
                 return Ok(after(before, paid(payment, purse, at)));
             }
-            Change::none(Answer::Nothing)
-        }
-        Happened::Intent { intent, .. } => {
-            payment.intent = payment.intent.or_else(|| Some(intent.clone()));
             Change::none(Answer::Nothing)
         }
         Happened::NotPaid { problem, .. } => {

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod live;
 pub mod logs;
 pub mod matches;
+pub mod payments;
 pub mod stats;
 pub mod uploads;
 pub mod users;

@@ -40,7 +40,7 @@ pub struct EntryBody {
 
 impl From<&Entry> for EntryBody {
     fn from(entry: &Entry) -> Self {
-        Self { id: entry.id.to_string(), delta: entry.delta.0, reason: entry.reason.to_string(), created_at: entry.at }
+        Self { id: entry.id.to_string(), delta: entry.delta.0, reason: entry.reason(), created_at: entry.at }
     }
 }
 

@@ -4,4 +4,5 @@ pub mod embed;
 pub mod files;
 pub mod llm;
 pub mod sandbox;
+pub mod stripe;
 pub mod structurer;

@@ -1,6 +1,7 @@
 //! What the exchange does by itself, when its time has come.
 
 pub mod counting;
+pub mod paying;
 pub mod runner;
 pub mod sweeping;
 pub mod verifying;

@@ -67,7 +67,7 @@ async fn the_audit_names_every_kind_of_offender(h: &Harness) {
         ("each user has a wallet", &no_wallet),
         ("each wallet has its user", "DELETE FROM users WHERE name = 'bob'"),
         (
-            "money moves in at a grant, into escrow, to the worker or back, and to the platform, and no other way",
+            "money moves in at a grant or a payment, into escrow, to the worker or back, to the platform, and out, and no other way",
             &another_way,
         ),
         (
@@ -168,7 +168,7 @@ async fn the_audit_notices_a_timer_that_is_lost_or_left_over(h: &Harness) {
         (sql, "each job in hand has its timer", format!("{status} and has no timer"))
     });
     let at_another_time = in_hand.map(|status| {
-        let sql = format!("UPDATE tasks SET due_at = 0 WHERE job_id = {}", job(status));
+        let sql = format!("UPDATE tasks SET due_at = 0 WHERE subject = {}", job(status));
         (sql, IMPLIED, "at 1970-01-01T00:00:00.000Z, should have it at 2025-01-".to_owned())
     });
     let no_attempt = format!("DELETE FROM attempts WHERE job_id = {}", job("accepted"));

@@ -91,7 +91,7 @@ fn rich() -> (TempDir, PathBuf) {
         "INSERT INTO agents VALUES (x'01', x'02', 'an agent', 'a personality, word for word', NULL, 1, 0, NULL);
          INSERT INTO api_keys VALUES ('id', x'02', 'a key', CAST('the hash of a key, 32 bytes long' AS BLOB), 1, 0, NULL,
                                       NULL, NULL);
-         INSERT INTO transfers VALUES (x'03', 0, 'outside', 'wallet', 'new', NULL, 500, 'grant', NULL);
+         INSERT INTO transfers VALUES (x'03', 0, 'outside', 'wallet', 'new', NULL, 500, 'grant', NULL, NULL);
          UPDATE wallets SET balance_cents = 500, last_transfer = x'03'",
     )
 }

@@ -1,0 +1,202 @@
+//! What Stripe told, understood: which payment or user it is about, and what happened to it.
+
+use std::sync::Arc;
+
+use clawrk_domain::payment::{AccountStatus, Happened, StripeNews};
+use clawrk_domain::{Action, Cents, Lease, NoticeId, PaymentId, UserId};
+use clawrk_store::StoreError;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Desk, while_leased};
+use crate::App;
+use crate::outside::stripe::StripeError;
+use crate::outside::stripe::objects::{
+    Account, Charge, Dispute, Event, Intent, Metadata, Session, SetupIntent, Transfer,
+};
+
+pub(super) async fn heed(app: &App, desk: &Arc<Desk>, lease: Lease, notice: NoticeId) -> Result<(), StoreError> {
+    let Some(notice) = app.store.notice(notice).await? else { return app.exchange.run(lease).await };
+    let understood = async {
+        match serde_json::from_str::<Event>(&notice.payload) {
+            Ok(event) => understood(app, desk, &event).await,
+            Err(_) => Ok(Happened::Trouble("it is no event".to_owned())),
+        }
+    };
+    match while_leased(app, lease, understood).await {
+        Some(Ok(happened)) => {
+            app.exchange.under_lease(Action::Heed { lease, happened }).await?;
+            // A wallet may have more now, or too little.
+            desk.nudge.notify_one();
+            Ok(())
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What an event means.
+async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, StoreError> {
+    let object = &event.data.object;
+    Ok(match event.kind.as_str() {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            of(object, |session: Session| paid_on_a_page(event, session))
+        }
+        "checkout.session.async_payment_failed" => {
+            of(object, |session: Session| not_paid(session, "the payment failed"))
+        }
+        "checkout.session.expired" => of(object, |session: Session| not_paid(session, "nobody paid in time")),
+        "payment_intent.succeeded" => of(object, intent_succeeded),
+        "payment_intent.payment_failed" => {
+            Happened::Nothing("whoever pays is told by Stripe, and may try again".to_owned())
+        }
+        "setup_intent.succeeded" => match serde_json::from_value::<SetupIntent>(object.clone()) {
+            Ok(intent) => card_saved(app, intent).await?,
+            Err(_) => unreadable(),
+        },
+        "account.updated" => match serde_json::from_value::<Account>(object.clone()) {
+            Ok(account) => account_updated(app, &account).await?,
+            Err(_) => unreadable(),
+        },
+        "charge.refunded" => match serde_json::from_value::<Charge>(object.clone()) {
+            Ok(charge) => {
+                let (intent, metadata) = (charge.payment_intent.as_deref(), &charge.metadata);
+                let total = cents(charge.amount_refunded, &charge.currency);
+                let payment = payment_of(app, desk, metadata, intent).await?;
+                about(payment, total, |payment, total| Happened::Back { payment, reference: None, total })
+            }
+            Err(_) => unreadable(),
+        },
+        "charge.dispute.created" | "charge.dispute.closed" => match serde_json::from_value::<Dispute>(object.clone()) {
+            Ok(dispute) => {
+                let amount = cents(dispute.amount, &dispute.currency);
+                let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
+                let won = (event.kind == "charge.dispute.closed").then(|| dispute.status == "won");
+                let dispute = dispute.id;
+                about(payment, amount, |payment, amount| Happened::Disputed { payment, dispute, amount, won })
+            }
+            Err(_) => unreadable(),
+        },
+        "transfer.created" => Happened::Nothing("it is for those who compare the books".to_owned()),
+        "transfer.reversed" => of(object, |transfer: Transfer| {
+            let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
+            let total = cents(transfer.amount_reversed, &transfer.currency);
+            let reference = Some(transfer.id);
+            about(payment.ok_or_else(foreign), total, |payment, total| Happened::Back { payment, reference, total })
+        }),
+        _ => Happened::Nothing("nothing follows from such a notice".to_owned()),
+    })
+}
+
+fn of<T: DeserializeOwned>(object: &Value, meaning: impl FnOnce(T) -> Happened) -> Happened {
+    serde_json::from_value(object.clone()).map_or_else(|_| unreadable(), meaning)
+}
+
+fn unreadable() -> Happened {
+    Happened::Trouble("what it is about is not what it should be".to_owned())
+}
+
+fn foreign() -> Happened {
+    Happened::Nothing("it is about nothing of this exchange".to_owned())
+}
+
+/// What follows from an amount about a payment, if both are known.
+fn about(
+    payment: Result<PaymentId, Happened>,
+    amount: Option<Cents>,
+    meaning: impl FnOnce(PaymentId, Cents) -> Happened,
+) -> Happened {
+    match (payment, amount) {
+        (Err(other), _) => other,
+        (Ok(_), None) => Happened::Trouble("it is in another currency than US dollars".to_owned()),
+        (Ok(payment), Some(amount)) => meaning(payment, amount),
+    }
+}
+
+fn paid_on_a_page(event: &Event, session: Session) -> Happened {
+    let Some(payment) = payment_of_page(&session) else { return foreign() };
+    if session.mode != "payment" {
+        return Happened::Nothing("nothing is paid on such a page".to_owned());
+    }
+    if event.kind == "checkout.session.completed" && session.payment_status != "paid" {
+        return Happened::Nothing("the payment is under way: another notice tells how it ends".to_owned());
+    }
+    let currency = session.currency.unwrap_or_default();
+    let amount = session.amount_total.and_then(|amount| cents(amount, &currency));
+    Happened::Paid { payment, reference: session.id, intent: session.payment_intent, amount }
+}
+
+fn not_paid(session: Session, problem: &str) -> Happened {
+    match payment_of_page(&session) {
+        Some(payment) => Happened::NotPaid { payment, problem: problem.to_owned() },
+        None => foreign(),
+    }
+}
+
+fn payment_of_page(session: &Session) -> Option<PaymentId> {
+    let ours = session.metadata.get("clawrk_payment")?;
+    // Somebody who pays on another page can write a reference, but no metadata.
+    (session.client_reference_id.as_ref() == Some(ours)).then(|| ours.parse().ok())?
+}
+
+fn intent_succeeded(intent: Intent) -> Happened {
+    let Some(payment) = named_by(&intent.metadata) else { return foreign() };
+    Happened::Charged { payment, amount: cents(intent.amount_received, &intent.currency), intent: intent.id }
+}
+
+async fn card_saved(app: &App, intent: SetupIntent) -> Result<Happened, StoreError> {
+    let of_metadata: Option<UserId> = intent.metadata.get("clawrk_user").and_then(|user| user.parse().ok());
+    let (Some(card), Some(customer)) = (intent.payment_method, intent.customer) else { return Ok(foreign()) };
+    let of_customer = app.store.user_with_customer(&customer).await?;
+    Ok(match (of_metadata, of_customer) {
+        (Some(said), Some(user)) if said == user => Happened::User(user, StripeNews::Card(card)),
+        (Some(_), None) => Happened::Trouble("its customer is not known yet".to_owned()),
+        _ => foreign(),
+    })
+}
+
+async fn account_updated(app: &App, account: &Account) -> Result<Happened, StoreError> {
+    Ok(match app.store.user_with_account(&account.id).await? {
+        Some(user) => Happened::User(user, StripeNews::Status(account.id.clone(), status(account))),
+        None if account.metadata.contains_key("clawrk_user") => {
+            Happened::Trouble("whose account it is is not known yet".to_owned())
+        }
+        None => foreign(),
+    })
+}
+
+/// What an account may do: be paid, and pay out.
+pub(crate) fn status(account: &Account) -> AccountStatus {
+    let can_be_paid = account.capabilities.get("transfers").is_some_and(|state| state == "active");
+    if can_be_paid && account.payouts_enabled { AccountStatus::Active } else { AccountStatus::Pending }
+}
+
+fn named_by(metadata: &Metadata) -> Option<PaymentId> {
+    metadata.get("clawrk_payment")?.parse().ok()
+}
+
+fn cents(amount: i64, currency: &str) -> Option<Cents> {
+    (currency == "usd").then_some(Cents(amount))
+}
+
+/// The payment that something of Stripe's is about: by what the exchange has written on it, by the intent's name, or by
+/// what it has written on the intent.
+async fn payment_of(
+    app: &App,
+    desk: &Desk,
+    metadata: &Metadata,
+    intent: Option<&str>,
+) -> Result<Result<PaymentId, Happened>, StoreError> {
+    if let Some(payment) = named_by(metadata) {
+        return Ok(Ok(payment));
+    }
+    let Some(intent) = intent else { return Ok(Err(foreign())) };
+    if let Some(payment) = app.store.payment_named(intent).await? {
+        return Ok(Ok(payment.id));
+    }
+    Ok(match desk.stripe.intent(intent).await {
+        Ok(intent) => named_by(&intent.metadata).ok_or_else(foreign),
+        Err(StripeError::Refused { .. }) => Err(foreign()),
+        Err(error) => Err(Happened::Trouble(error.to_string())),
+    })
+}
