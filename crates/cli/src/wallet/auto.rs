@@ -112,9 +112,8 @@ pub(super) async fn save_card(args: PageArgs, client: &Client, out: &Output) -> 
         out.note("`clawrk wallet auto-topup` shows whether it was saved.");
         return Ok(());
     }
-    let saved = page::until("waiting until the card is saved", out, || async {
-        Ok(has_card(client).await?.then_some(()))
-    });
+    let saved =
+        page::until("waiting until the card is saved", out, || async { Ok(has_card(client).await?.then_some(())) });
     match page::or_interrupted(saved).await {
         Some(saved) => {
             saved?;

@@ -95,7 +95,8 @@ mod tests {
     fn only_a_page_of_the_web_is_opened() {
         let settings = Settings::discover(Some("http://host.example"), &Environment::default()).unwrap();
         let client = Client::new(settings).unwrap();
-        let page = Page::read(&client, &json!({ "url": "https://checkout.stripe.com/c/1", "payment_id": "p" })).unwrap();
+        let page =
+            Page::read(&client, &json!({ "url": "https://checkout.stripe.com/c/1", "payment_id": "p" })).unwrap();
         assert_eq!((page.url.as_str(), page.payment.as_deref()), ("https://checkout.stripe.com/c/1", Some("p")));
         for url in ["file:///etc/passwd", "javascript:alert(1)", "--help", "https://", ""] {
             assert!(Page::read(&client, &json!({ "url": url })).is_err(), "{url}");

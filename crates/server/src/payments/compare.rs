@@ -45,11 +45,7 @@ pub enum CompareError {
 
 /// Compares the payments that were begun in a span of time with all that Stripe has told since its beginning, and takes up
 /// the notices that did not come.
-pub async fn compare(
-    store: &Store,
-    desk: &Desk,
-    span: (Timestamp, Timestamp),
-) -> Result<Comparison, CompareError> {
+pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -> Result<Comparison, CompareError> {
     // Read before Stripe is asked: whatever is settled here has been told there by then.
     let payments = payments(store, span).await?;
     let seconds = |time: Timestamp| time.micros().div_euclid(1_000_000);
@@ -195,8 +191,7 @@ impl Told {
         let (id, kind, amount) = (payment.id, payment.kind.as_str(), payment.amount);
         let Some(theirs) = self.theirs(payment) else {
             let is_paid = payment.state == PaymentState::Paid;
-            return is_paid
-                .then(|| format!("{kind} {id} over {amount} is paid here, and Stripe tells nothing of it"));
+            return is_paid.then(|| format!("{kind} {id} over {amount} is paid here, and Stripe tells nothing of it"));
         };
         let (names, sum) = described(theirs);
         match payment.state {
