@@ -138,6 +138,7 @@ enum Order {
 }
 
 /// What came of an order.
+#[expect(clippy::large_enum_variant, reason = "there is one of them for each order, and most are outcomes")]
 enum Reply {
     Outcome(Outcome, Changed),
     Leases(Vec<Lease>),

@@ -29,4 +29,5 @@ mod tiny;
 mod transcripts;
 mod uploads;
 mod verification;
+mod wallet;
 mod watch;
