@@ -14,6 +14,8 @@ mod edge;
 mod endpoint;
 mod fake_llm;
 mod fake_s3;
+#[path = "../fake_stripe/mod.rs"]
+mod fake_stripe;
 mod fields;
 mod idempotency;
 mod jobs;
@@ -26,6 +28,7 @@ mod log;
 mod matches;
 mod matrix;
 mod meaning;
+mod money;
 mod openapi;
 mod races;
 mod rates;
