@@ -85,10 +85,10 @@ impl Schedule {
             disputes: Vec::new(),
         };
         for user in schedule.users.clone() {
-            user.post("/api/stripe/connect", json!({})).await.expect(200);
+            until_done(&user, "/api/stripe/connect").await;
             let account = schedule.stripe.newest("account");
             schedule.stripe.activate(&account, true);
-            let secret = user.post("/api/wallet/setup-payment-method", json!({})).await.expect(200);
+            let secret = until_done(&user, "/api/wallet/setup-payment-method").await;
             let intent = crate::fake_stripe::people::setup_intent_of(
                 &schedule.stripe,
                 secret["client_secret"].as_str().unwrap(),
@@ -341,6 +341,16 @@ impl Schedule {
         }
         schedule.clear_up().await;
         schedule.compare().await;
+    }
+}
+
+/// Asks until Stripe has answered in its short time.
+async fn until_done(user: &User, path: &str) -> Value {
+    loop {
+        let answer = user.post(path, json!({})).await;
+        if answer.status != 503 {
+            return answer.expect(200);
+        }
     }
 }
 
