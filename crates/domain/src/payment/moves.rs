@@ -10,6 +10,8 @@ use crate::{
 
 /// Charges that a user's card may have in a day without its owner.
 const CHARGES_A_DAY: u32 = 5;
+/// After this nothing that was sent is still under way, in seconds since it was first sent.
+const SETTLED_SECONDS: i64 = KEY_SECONDS + 3600;
 /// Between two tries, at first and at most, in seconds.
 const PAUSE_SECONDS: (i64, i64) = (5, 3600);
 
@@ -200,7 +202,8 @@ pub(crate) fn resolve(
     if payment.state != PaymentState::Parked {
         return Err(Rejection::NotParked(payment.state));
     }
-    let still_known = payment.sent_at.is_some_and(|sent_at| at.now < sent_at.plus_seconds(KEY_SECONDS));
+    // Longer than it is sent: what was sent at the last moment has ended by then, too.
+    let still_known = payment.sent_at.is_some_and(|sent_at| at.now < sent_at.plus_seconds(SETTLED_SECONDS));
     if reference.is_none() && still_known {
         return Err(Rejection::StillTried);
     }
@@ -226,6 +229,11 @@ pub(super) fn paid(mut payment: Payment, mut purse: Purse, at: &mut Moment<'_>) 
     if to == Account::Wallet(user) {
         purse.balance = purse.balance + amount;
         writes.extend(purse.settle(user, at.now, at.ids));
+    }
+    // What was spent while the card was charged has asked for nothing: one charge at a time.
+    if payment.kind == PaymentKind::AutoTopUp && purse.tops_up_below.is_some_and(|below| purse.balance < below) {
+        let (kind, subject) = (TaskKind::TopUp, Subject::User(user));
+        writes.push(Write::Schedule(Task { kind, subject, due_at: at.now }));
     }
     writes.extend(balance_out(&mut payment, purse, at));
     let answer = Answer::Payment(payment.clone());

@@ -176,6 +176,10 @@ fn of_payment(mut payment: Payment, happened: &Happened, purse: Purse, at: &mut 
                 Happened::Charged { intent, .. } => (None, Some(intent)),
                 _ => (None, None),
             };
+            let is_another = |known: &Option<String>, told: Option<&String>| matches!((known, told), (Some(known), Some(told)) if known != told);
+            if is_another(&payment.reference, reference) || is_another(&payment.intent, intent) {
+                return Err("Stripe has another payment for it than the one that is known".to_owned());
+            }
             payment.reference = payment.reference.or_else(|| reference.cloned());
             payment.intent = payment.intent.or_else(|| intent.cloned());
             if reference.is_some() && payment.state != PaymentState::Paid {

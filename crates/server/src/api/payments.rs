@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use clawrk_domain::payment::{AutoTopUp, StripeNews};
 use clawrk_domain::{Action, Answer, Cents, Payment, PaymentId, PaymentState, Scope, Timestamp, User};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::ErrorBody;
@@ -17,10 +18,10 @@ use crate::exchange::Render;
 use crate::input::{Input, Named, Once, PageQuery, Query, Raw, Take};
 use crate::outside::stripe::objects::Event;
 use crate::outside::stripe::signature;
-use crate::payments::{Desk, account_of, customer_of, notice, of_stripe, remember, status_of};
+use crate::payments::{Desk, account_of, customer_of, fresh_key, notice, of_stripe, remember, status_of};
 use crate::rates::Counted;
 use crate::reply::Reply;
-use crate::{App, Error, list, random};
+use crate::{App, Error, list};
 
 /// How many payments are in a page when nobody says.
 const PAGE: i64 = 50;
@@ -149,8 +150,12 @@ fn payment_reply() -> Render {
 /// A key at Stripe for something of which two do no harm: the caller's own, or a fresh one.
 fn stripe_key(caller: Caller, once: Option<&Once>) -> String {
     match once {
-        Some(once) => format!("clawrk-{}-{}", caller.user, hex::encode(once.fingerprint)),
-        None => format!("clawrk-{:032x}", random::seed()),
+        Some(once) => {
+            // The fingerprint says what is asked for, the key which time: a second card needs a second intent.
+            let asked = Sha256::new().chain_update(once.fingerprint).chain_update(&once.key).finalize();
+            format!("clawrk-{}-{}", caller.user, hex::encode(asked))
+        }
+        None => fresh_key(),
     }
 }
 

@@ -55,7 +55,7 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
             Err(_) => unreadable(),
         },
         "account.updated" => match serde_json::from_value::<Account>(object.clone()) {
-            Ok(account) => account_updated(app, &account).await?,
+            Ok(account) => account_updated(app, desk, &account).await?,
             Err(_) => unreadable(),
         },
         "charge.refunded" => match serde_json::from_value::<Charge>(object.clone()) {
@@ -67,16 +67,23 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
             }
             Err(_) => unreadable(),
         },
-        "charge.dispute.created" | "charge.dispute.closed" => match serde_json::from_value::<Dispute>(object.clone()) {
-            Ok(dispute) => {
-                let amount = cents(dispute.amount, &dispute.currency);
-                let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
-                let won = (event.kind == "charge.dispute.closed").then(|| dispute.status == "won");
-                let dispute = dispute.id;
-                about(payment, amount, |payment, amount| Happened::Disputed { payment, dispute, amount, won })
+        // A bank that only asks takes nothing yet.
+        "charge.dispute.created" if object["status"].as_str().is_some_and(|status| status.starts_with("warning_")) => {
+            Happened::Nothing("a bank asks about a payment, and has taken nothing back".to_owned())
+        }
+        "charge.dispute.created" | "charge.dispute.funds_withdrawn" | "charge.dispute.closed" => {
+            match serde_json::from_value::<Dispute>(object.clone()) {
+                Ok(dispute) => {
+                    let amount = cents(dispute.amount, &dispute.currency);
+                    let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
+                    let is_closed = event.kind == "charge.dispute.closed";
+                    let won = is_closed.then(|| matches!(dispute.status.as_str(), "won" | "warning_closed"));
+                    let dispute = dispute.id;
+                    about(payment, amount, |payment, amount| Happened::Disputed { payment, dispute, amount, won })
+                }
+                Err(_) => unreadable(),
             }
-            Err(_) => unreadable(),
-        },
+        }
         "transfer.created" => Happened::Nothing("it is for those who compare the books".to_owned()),
         "transfer.reversed" => of(object, |transfer: Transfer| {
             let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
@@ -150,18 +157,27 @@ async fn card_saved(app: &App, intent: SetupIntent) -> Result<Happened, StoreErr
     let of_customer = app.store.user_with_customer(&customer).await?;
     Ok(match (of_metadata, of_customer) {
         (Some(said), Some(user)) if said == user => Happened::User(user, StripeNews::Card(card)),
-        (Some(_), None) => Happened::Trouble("its customer is not known yet".to_owned()),
+        (Some(said), None) if app.store.stripe_ids(said).await?.customer.is_none() => {
+            Happened::Trouble("its customer is not known yet".to_owned())
+        }
         _ => foreign(),
     })
 }
 
-async fn account_updated(app: &App, account: &Account) -> Result<Happened, StoreError> {
-    Ok(match app.store.user_with_account(&account.id).await? {
-        Some(user) => Happened::User(user, StripeNews::Status(account.id.clone(), status(account))),
-        None if account.metadata.contains_key("clawrk_user") => {
-            Happened::Trouble("whose account it is is not known yet".to_owned())
-        }
-        None => foreign(),
+/// Notices come in any order, and an older one is as good as none: how the account stands now, Stripe says.
+async fn account_updated(app: &App, desk: &Desk, account: &Account) -> Result<Happened, StoreError> {
+    let Some(user) = app.store.user_with_account(&account.id).await? else {
+        let said: Option<UserId> = account.metadata.get("clawrk_user").and_then(|user| user.parse().ok());
+        let Some(said) = said else { return Ok(foreign()) };
+        return Ok(match app.store.stripe_ids(said).await?.account {
+            None => Happened::Trouble("whose account it is is not known yet".to_owned()),
+            // Made twice, when nobody knew whether it had been made at all.
+            Some(_) => foreign(),
+        });
+    };
+    Ok(match desk.stripe.account(&account.id).await {
+        Ok(found) => Happened::User(user, StripeNews::Status(found.id.clone(), status(&found))),
+        Err(error) => Happened::Trouble(error.to_string()),
     })
 }
 

@@ -28,7 +28,7 @@ pub(crate) use heed::status as status_of;
 
 use crate::outside::stripe::objects::Event;
 use crate::outside::stripe::{Stripe, StripeError, StripeOpenError};
-use crate::{App, Error};
+use crate::{App, Error, random};
 
 /// How long a lease lasts: another node takes over so long after the death of this one.
 pub(crate) const LEASE_SECONDS: i64 = 10;
@@ -102,7 +102,7 @@ pub(crate) fn notice_id(event: &str) -> NoticeId {
 }
 
 /// The notices that anything follows from.
-pub(crate) const KINDS: [&str; 13] = [
+pub(crate) const KINDS: [&str; 14] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
@@ -113,6 +113,7 @@ pub(crate) const KINDS: [&str; 13] = [
     "account.updated",
     "charge.refunded",
     "charge.dispute.created",
+    "charge.dispute.funds_withdrawn",
     "charge.dispute.closed",
     "transfer.created",
     "transfer.reversed",
@@ -120,11 +121,19 @@ pub(crate) const KINDS: [&str; 13] = [
 
 /// A notice of Stripe's, for us to keep: none if nothing follows from it.
 pub(crate) fn notice(desk: &Desk, event: &Event, payload: &str) -> Option<NewNotice> {
-    if !KINDS.contains(&event.kind.as_str()) || event.livemode != desk.is_live {
+    // What happens on a connected account is its owner's own business, whatever is written on it: only how the account
+    // itself stands counts.
+    let is_others = event.account.is_some() && event.kind != "account.updated";
+    if is_others || !KINDS.contains(&event.kind.as_str()) || event.livemode != desk.is_live {
         return None;
     }
     let (id, kind) = (notice_id(&event.id), event.kind.clone());
     Some(NewNotice { id, event: event.id.clone(), kind, payload: payload.to_owned() })
+}
+
+/// A key at Stripe for something of which two do no harm.
+pub(crate) fn fresh_key() -> String {
+    format!("clawrk-{:032x}", random::seed())
 }
 
 /// Stripe's customer for a user, who is made one if need be.
@@ -132,7 +141,9 @@ pub(crate) async fn customer_of(app: &App, desk: &Desk, user: &User) -> Result<S
     if let Some(customer) = app.store.stripe_ids(user.id).await?.customer {
         return Ok(customer);
     }
-    let made = desk.stripe.create_customer(user.id, &user.name, user.email.as_deref()).await.map_err(of_stripe)?;
+    let key = fresh_key();
+    let made = desk.stripe.create_customer(user.id, &user.name, user.email.as_deref(), &key).await;
+    let made = made.map_err(of_stripe)?;
     remember(app, user.id, StripeNews::Customer(made.id)).await?;
     // Somebody may have been faster.
     app.store.stripe_ids(user.id).await?.customer.ok_or_else(Error::internal)
@@ -143,7 +154,7 @@ pub(crate) async fn account_of(app: &App, desk: &Desk, user: &User) -> Result<St
     if let Some(account) = app.store.stripe_ids(user.id).await?.account {
         return Ok(account);
     }
-    let made = desk.stripe.create_account(user.id, user.email.as_deref()).await.map_err(of_stripe)?;
+    let made = desk.stripe.create_account(user.id, user.email.as_deref(), &fresh_key()).await.map_err(of_stripe)?;
     remember(app, user.id, StripeNews::Account(made.id)).await?;
     app.store.stripe_ids(user.id).await?.account.ok_or_else(Error::internal)
 }

@@ -126,9 +126,9 @@ fn refusal(status: StatusCode, pause_seconds: Option<i64>, body: &[u8]) -> Strip
         400 if said.kind == "idempotency_error" => StripeError::Unknown(problem),
         401 | 403 => StripeError::Away { problem: format!("{problem}: look at stripe_secret_key"), pause_seconds },
         429 => StripeError::Away { problem, pause_seconds },
-        400 | 402 | 404 | 422 => {
-            let of_people = said.kind == "card_error" || said.kind == "invalid_request_error";
-            let sentence = said.message.filter(|_| of_people).map(|text| shown(&text));
+        // Only Stripe's own word says that it was not done: a proxy's page says nothing of what is behind it.
+        400 | 402 | 404 | 422 if matches!(said.kind.as_str(), "card_error" | "invalid_request_error") => {
+            let sentence = said.message.map(|text| shown(&text));
             StripeError::Refused { problem: sentence.unwrap_or(problem), codes }
         }
         // A redirect, or something that is not Stripe: nothing of ours was done there.

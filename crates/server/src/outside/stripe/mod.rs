@@ -111,11 +111,18 @@ impl Stripe {
         Self { line: Arc::new(Line { client: client.clone(), url: url.clone(), within }) }
     }
 
-    /// A customer for a user; the same one for a day.
-    pub async fn create_customer(&self, user: UserId, name: &str, email: Option<&str>) -> Result<Named, StripeError> {
+    /// A customer for a user. The key is a fresh one: nothing is lost when there are two, and an answer that says that
+    /// Stripe broke would stand under the same one for a day.
+    pub async fn create_customer(
+        &self,
+        user: UserId,
+        name: &str,
+        email: Option<&str>,
+        key: &str,
+    ) -> Result<Named, StripeError> {
         let mut form = form([("name", name), ("metadata[clawrk_user]", &user.to_string())]);
         form.extend(email.map(|email| ("email".to_owned(), email.to_owned())));
-        self.post("/v1/customers", form, &format!("clawrk-customer-{user}")).await
+        self.post("/v1/customers", form, key).await
     }
 
     /// A page on which a customer pays in.
@@ -205,15 +212,15 @@ impl Stripe {
         self.get("/v1/payment_intents", &[("customer", customer), ("limit", "100")]).await
     }
 
-    /// A connected account for a user; the same one for a day.
-    pub async fn create_account(&self, user: UserId, email: Option<&str>) -> Result<Account, StripeError> {
+    /// A connected account for a user; the key as for a customer.
+    pub async fn create_account(&self, user: UserId, email: Option<&str>, key: &str) -> Result<Account, StripeError> {
         let mut form = form([
             ("type", "express"),
             ("capabilities[transfers][requested]", "true"),
             ("metadata[clawrk_user]", &user.to_string()),
         ]);
         form.extend(email.map(|email| ("email".to_owned(), email.to_owned())));
-        self.post("/v1/accounts", form, &format!("clawrk-account-{user}")).await
+        self.post("/v1/accounts", form, key).await
     }
 
     /// A page on which the owner of a connected account says what Stripe needs to know.
