@@ -192,13 +192,21 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     assert_eq!(found["paid_in_cents"], json!({"ledger": 2000, "stripe": 2000}));
     assert_eq!(found["paid_out_cents"], json!({"ledger": 500, "stripe": 500}));
     assert_eq!(found["balance_cents"], json!({"available": 1500, "pending": 0}));
+    // What was begun before the span is none of its sums, and no stranger either.
+    let later = ["admin", "reconcile", "--json", "--since", payments[0]["updated_at"].as_str().unwrap()];
+    let found = exchange.json(later);
+    assert_eq!(found["paid_in_cents"], json!({"ledger": 0, "stripe": 0}));
+    assert_eq!(found["differences"], json!([]));
     // A second payout for the same withdrawal is what must never be.
     let mut twin = transfer;
     twin["id"] = "tr_2".into();
     stripe.remember("transfer.created", &twin);
     let (code, text) = said(&exchange.command(["admin", "reconcile"]).output().unwrap());
     assert_eq!(code, 1);
-    assert!(text.contains("is $5.00 here and $10.00 at Stripe (tr_1, tr_2)"), "{text}");
+    let twice = "is $5.00 here and $10.00 at Stripe (tr_1, tr_2)";
+    assert!(text.contains(twice), "{text}");
+    let (code, text) = said(&exchange.command(later).output().unwrap());
+    assert!(code == 1 && text.contains(twice), "{text}");
     exchange.audit();
 }
 
