@@ -282,7 +282,7 @@ impl Schedule {
         let parked = self.app.app.store.payments_parked(None, 1_000).await.unwrap();
         for payment in parked {
             assert!(
-                payment.sent_at.is_some_and(|at| self.app.clock.now() >= at.plus_seconds(KEY_SECONDS)),
+                payment.sent_at.is_some_and(|at| self.app.clock.now() >= at.plus_seconds(KEY_SECONDS + 3600)),
                 "{payment:?}"
             );
             let id = payment.id.to_string();
