@@ -113,7 +113,8 @@ fn fitting(name: &str, added: &str) -> String {
     let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= ENDING_BYTES);
     let (stem, ending) = name.split_at(dot.unwrap_or(name.len()));
     let room = NAME_BYTES - added.len() - ending.len();
-    let cut = stem[..stem.floor_char_boundary(room)].trim_end();
+    // What fits stays as it is: a dot that ends too much before the cut may begin an ending behind it.
+    let cut = if stem.len() <= room { stem } else { stem[..stem.floor_char_boundary(room)].trim_end() };
     // Without an ending it ends where it was cut, which must not be at a dot.
     let cut = if ending.is_empty() { cut.trim_end_matches(|c: char| c == '.' || c.is_whitespace()) } else { cut };
     let cut = if cut.is_empty() && ending.is_empty() { NAMELESS } else { cut };
@@ -230,6 +231,8 @@ mod tests {
     fn what_is_left_when_a_name_is_cut_is_harmless_too() {
         assert_eq!(safe_name(&format!("con{}x", " ".repeat(250))), "_con");
         assert_eq!(safe_name(&format!("{}{}", "x".repeat(150), ".".repeat(100) + &"y".repeat(30))), "x".repeat(150));
+        let cut = safe_name(&format!("{} .{}", "x".repeat(190), "日".repeat(30)));
+        assert_eq!((cut.as_str(), safe_name(&cut)), (format!("{} .日日", "x".repeat(190)).as_str(), cut.clone()));
     }
 
     proptest! {

@@ -270,10 +270,13 @@ impl Incoming {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), FilesError> {
         self.hasher.update(bytes);
         self.size_bytes += bytes.len() as u64;
+        // As much as a piece takes and no more: grown bit by bit it would take twice that.
+        self.piece.reserve_exact(self.place.piece_bytes - self.piece.len());
         while self.piece.len() + bytes.len() >= self.place.piece_bytes {
             let (now, later) = bytes.split_at(self.place.piece_bytes - self.piece.len());
             self.piece.extend_from_slice(now);
             self.put().await?;
+            self.piece.reserve_exact(self.place.piece_bytes);
             bytes = later;
         }
         self.piece.extend_from_slice(bytes);

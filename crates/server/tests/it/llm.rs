@@ -175,15 +175,15 @@ async fn a_question_has_an_end_whatever_the_provider_does() {
 }
 
 #[tokio::test]
-async fn no_more_than_sixteen_questions_are_under_way_at_once() {
+async fn no_more_than_48_questions_are_under_way_at_once() {
     let fake = FakeLlm::start(Provider::OpenAi).await;
     fake.thinks(|_| Reply::Silence);
     let llm = fake.llm();
     // Those that wait give up before a place is free.
-    let patience = |n| Duration::from_millis(if n < 16 { 1_000 } else { 300 });
-    let asked = futures_util::future::join_all((0..40).map(|n| ask(&llm, patience(n)))).await;
+    let patience = |n| Duration::from_millis(if n < 48 { 2_000 } else { 300 });
+    let asked = futures_util::future::join_all((0..72).map(|n| ask(&llm, patience(n)))).await;
     assert!(asked.iter().all(|answer| answer.as_ref().is_err_and(AWAY)));
-    assert_eq!(fake.asked().len(), 16, "those that wait have no connection");
+    assert_eq!(fake.asked().len(), 48, "those that wait have no connection");
     fake.thinks(|_| Reply::Json(json!({"n": 1})));
     assert!(ask(&llm, SOON).await.is_ok(), "who gave up holds no place");
 }

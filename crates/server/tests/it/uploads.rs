@@ -147,6 +147,21 @@ async fn a_file_that_is_too_large_or_cut_off_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_sure_to_be_refused_is_refused_before_its_file_is_read() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.user("ada", 0).await, app.user("bob", 0).await);
+    for _ in 0..QUOTA_BYTES / UPLOAD_BYTES {
+        upload(&ada, "full", &vec![7; UPLOAD_BYTES as usize]).await.expect(201);
+    }
+    // What comes is no form: whoever reads on says so instead.
+    for (user, length, status) in [(&ada, 10, 400), (&bob, UPLOAD_BYTES * 2, 413)] {
+        let headers = [("content-type", FORM), ("content-length", &length.to_string())];
+        let answer = user.send("POST", "/api/uploads", Some(b"no form at all".to_vec()), &headers).await;
+        answer.refused(status, if status == 400 { "upload_quota" } else { "file_too_large" });
+    }
+}
+
+#[tokio::test]
 async fn an_upload_with_a_key_happens_once() {
     let app = TestApp::new().await;
     let ada = app.user("ada", 0).await;

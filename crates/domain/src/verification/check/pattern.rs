@@ -20,7 +20,7 @@ const STATES_BYTES: usize = 1 << 20;
 /// So often they are all made anew before it is given up.
 const FRESH_STARTS: usize = 8;
 /// Parts of a pattern times bytes of a text that all are followed for: below a second.
-const WORK: usize = 100_000_000;
+pub(super) const WORK: usize = 100_000_000;
 
 /// A pattern, compiled.
 pub(super) struct Pattern {

@@ -10,8 +10,8 @@
 //! | a value is looked at  | the looks at all parts of the value together, and how deep they are inside each other |
 //!
 //! What is counted is what a validator does that never stops early, so none does more. A value that takes too much does
-//! not pass. Patterns run on the engine without backtracking; `format` is held to, and one that nobody knows is refused, as is a
-//! word that the draft would ignore.
+//! not pass. Patterns run on the engine without backtracking, and count as if each of their parts were followed through
+//! all of a text; `format` is held to, and one that nobody knows is refused, as is a word that the draft would ignore.
 
 mod keywords;
 mod parts;

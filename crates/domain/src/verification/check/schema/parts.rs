@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jsonschema::Draft;
+use jsonschema_regex::Search;
+use regex_automata::nfa::thompson::{self, WhichCaptures};
 use serde_json::{Map, Value};
 
-use super::BUDGET;
 use super::keywords;
+use super::{BUDGET, PATTERN_BYTES};
+use crate::verification::check::pattern::WORK;
 use crate::verification::check::text::quoted;
 
 /// Parts that a schema may have.
@@ -15,6 +18,10 @@ const PARTS: usize = 4_000;
 const CHAIN: usize = 100;
 /// Looks at one value that one part may take.
 const LOOKS: u64 = 10_000;
+/// Steps of a pattern through a text that count as a look: the budget is as many steps as a pattern by itself may take.
+const STEPS: u64 = WORK as u64 / BUDGET;
+/// Steps for a byte of a pattern that cannot be told beforehand: more than any takes that may be compiled.
+const MOST_STEPS: u64 = PATTERN_BYTES as u64 / 16;
 /// Looks inside each other: a validator is a recursion.
 const STACK: usize = 400;
 
@@ -39,9 +46,11 @@ struct Part {
     items: Vec<usize>,
     /// How much it takes apart from the value: values that are compared, names that are asked for.
     weight: u64,
-    /// How many patterns are held against names.
-    patterns: u64,
-    /// Whether a pattern or a format is held against a text.
+    /// What the patterns that are held against names take for each of their bytes.
+    name_steps: u64,
+    /// What the pattern that is held against a text takes for each of its bytes.
+    text_steps: u64,
+    /// Whether a pattern, a format or a length is held against a text.
     reads_text: bool,
     /// Whether items are compared with each other.
     compares: bool,
@@ -125,14 +134,30 @@ impl Part {
     /// What one look at this value takes, what is inside of it aside.
     fn takes(&self, value: &Value) -> u64 {
         let bytes = |text: &str| 1 + text.len() as u64 / 16;
+        let steps = |text: &str, steps: u64| steps.saturating_mul(text.len() as u64) / STEPS;
         1 + self.weight
             + match value {
-                Value::String(text) if self.reads_text => bytes(text),
+                Value::String(text) if self.reads_text => bytes(text) + steps(text, self.text_steps),
                 Value::Array(_) if self.compares => size(value),
-                Value::Object(fields) => self.patterns * fields.keys().map(|name| bytes(name)).sum::<u64>(),
+                Value::Object(fields) => fields.keys().map(|name| steps(name, self.name_steps)).sum(),
                 _ => 0,
             }
     }
+}
+
+/// What a pattern takes for each byte of a text at the worst, when all its parts are followed at once.
+fn steps(pattern: &str) -> u64 {
+    let Ok(translated) = jsonschema_regex::to_rust_regex(pattern) else { return MOST_STEPS };
+    // What a validator holds against a text in place of the pattern.
+    let sought = match jsonschema_regex::search_form(pattern, &translated) {
+        Some(Search::RepeatedClass(_)) => return 1,
+        Some(Search::Collapsed(shorter)) => shorter.into(),
+        None => translated,
+    };
+    let mut compiler = thompson::Compiler::new();
+    let config = thompson::Config::new().which_captures(WhichCaptures::None);
+    compiler.configure(config.nfa_size_limit(Some(PATTERN_BYTES)));
+    compiler.build(&sought).map_or(MOST_STEPS, |nfa| nfa.states().len() as u64)
 }
 
 /// How many values there are in one.
@@ -230,8 +255,8 @@ impl<'a> Reader<'a> {
         self.each(fields, &["additionalProperties"], deeper, &mut part.properties)?;
         self.each(fields, &["propertyNames"], deeper, &mut part.names)?;
         if let Some(Value::Object(patterns)) = fields.get("patternProperties") {
-            part.patterns = patterns.len() as u64;
-            for schema in patterns.values() {
+            for (pattern, schema) in patterns {
+                part.name_steps += steps(pattern);
                 part.properties.push(self.part(schema, deeper)?);
             }
         }
@@ -246,6 +271,7 @@ impl<'a> Reader<'a> {
             ["pattern", "format", "minLength", "maxLength", "contentMediaType", "contentEncoding", "const", "enum"]
                 .iter()
                 .any(|name| fields.contains_key(*name));
+        part.text_steps = fields.get("pattern").and_then(Value::as_str).map_or(0, steps);
         part.compares = fields.get("uniqueItems").is_some_and(|unique| unique == true);
         Ok(part)
     }

@@ -116,3 +116,41 @@ fn each_draft_means_what_it_says() {
     assert!(fits(&newest, &json!(["a"])) && !fits(&newest, &json!(["a", 5])));
     assert!(!fits(&json!(false), &json!({})) && fits(&json!(true), &json!({})));
 }
+
+#[test]
+fn a_pattern_that_would_take_too_long_on_a_text_is_not_begun() {
+    let long = "ab".repeat(1 << 19);
+    for pattern in ["[ab]*a[ab]{900}c", "(?:[ab]{0,30}a){30}c", "a(?:a?b?){600}c", "c[ab]{500}a[ab]*$"] {
+        let text = Schema::new(&json!({"pattern": pattern})).unwrap_or_else(|why| panic!("{why}"));
+        assert!(matches!(text.fits(&json!(long)), Err(Unfit::TooMuch)), "{pattern}");
+        // Of a short text it is told, and many short ones are one long one.
+        assert!(matches!(text.fits(&json!(&long[..400])), Err(Unfit::Differs(_))), "{pattern}");
+        let each = Schema::new(&json!({"items": {"pattern": pattern}})).unwrap_or_else(|why| panic!("{why}"));
+        let many: Vec<&str> = (0..2_600).map(|at| &long[at..at + 400]).collect();
+        assert!(matches!(each.fits(&json!(many)), Err(Unfit::TooMuch)), "{pattern}");
+        let named = Schema::new(&json!({"patternProperties": {pattern: false}})).unwrap_or_else(|why| panic!("{why}"));
+        assert!(matches!(named.fits(&json!({&long: 1})), Err(Unfit::TooMuch)), "{pattern}");
+    }
+}
+
+#[test]
+fn a_plain_pattern_is_held_against_the_longest_text() {
+    let long = "Some words, 17 of them. ".repeat(43_690);
+    for (pattern, is) in [
+        ("^[A-Za-z ]{1,200}$", false),
+        ("^.{1,500}$", false),
+        ("^.*$", true),
+        (r"\w+@\w+\.\w+", false),
+        (r"^\d{4}-\d\d-\d\d$", false),
+        ("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", false),
+        (r"\d+ of \S+\s$", true),
+        ("^Some", true),
+    ] {
+        let schema = Schema::new(&json!({"pattern": pattern})).unwrap_or_else(|why| panic!("{why}"));
+        match schema.fits(&json!(long)) {
+            Ok(()) => assert!(is, "{pattern}"),
+            Err(Unfit::Differs(_)) => assert!(!is, "{pattern}"),
+            Err(Unfit::TooMuch) => panic!("{pattern} takes too much"),
+        }
+    }
+}
