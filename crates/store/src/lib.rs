@@ -139,7 +139,7 @@ enum Order {
 
 /// What came of an order.
 enum Reply {
-    Outcome(Outcome, Changed),
+    Outcome(Box<Outcome>, Changed),
     Leases(Vec<Lease>),
     /// Whether the lease was still the task's current one.
     IsCurrent(bool),
@@ -333,7 +333,7 @@ impl Store {
     /// Carries out a command in one transaction; durable before it returns.
     pub async fn submit(&self, request: Request) -> Result<Outcome, StoreError> {
         match self.backend.write(Order::Submit(Box::new(request))).await? {
-            Reply::Outcome(outcome, _) => Ok(outcome),
+            Reply::Outcome(outcome, _) => Ok(*outcome),
             _ => Err(StoreError::Gone),
         }
     }

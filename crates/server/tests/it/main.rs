@@ -14,6 +14,8 @@ mod edge;
 mod endpoint;
 mod fake_llm;
 mod fake_s3;
+#[path = "../fake_stripe/mod.rs"]
+mod fake_stripe;
 mod fields;
 mod idempotency;
 mod jobs;
@@ -27,6 +29,7 @@ mod matches;
 mod matrix;
 mod meaning;
 mod openapi;
+mod payments;
 mod races;
 mod rates;
 mod room;
