@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     ActsAndHangs,
     /// The connection ends, and nothing is done.
     HangsUp,
+    /// No answer ever comes, and nothing is done.
+    Hangs,
     /// It is under way until `release`, whether or not whoever asked is still there; then it is done.
     IsSlow,
     /// 429, and nothing is done.
@@ -169,6 +171,7 @@ async fn serve(
     };
     match fault {
         Some(Fault::HangsUp) => hang_up(),
+        Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::TooMany) => {
             let error = json!({"type": "invalid_request_error", "code": "rate_limit",
                 "message": "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."});

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Bank, reasons};
 use crate::fake_stripe::Fault::{
-    ActsAndFails, ActsAndHangs, ActsAndHangsUp, Fails, HangsUp, IsElsewhere, IsSlow, TooMany,
+    ActsAndFails, ActsAndHangs, ActsAndHangsUp, Fails, Hangs, HangsUp, IsElsewhere, IsSlow, TooMany,
 };
 use crate::support::{User, at_once};
 
@@ -90,6 +90,7 @@ async fn a_withdrawal_whose_outcome_is_unknown_is_paid_once() {
         (ActsAndHangs, 1),
         (ActsAndHangsUp, 1),
         (HangsUp, 2),
+        (Hangs, 2),
         (TooMany, 2),
         (IsElsewhere(404), 2),
         (IsElsewhere(400), 2),
