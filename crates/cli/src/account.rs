@@ -1,4 +1,4 @@
-//! Who one is and what one has: `whoami`, `balance`.
+//! Who one is and what one has: `whoami`, `balance`, and the lines of `wallet ledger`.
 
 use clap::Args;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use crate::job::read;
 use crate::output::{Card, Cell, Output, Table, Tone, left, right, wide};
 use crate::state::State;
 
-/// Arguments of `balance`.
+/// Arguments of `balance` and of `wallet ledger`.
 #[derive(Debug, Args)]
 pub(crate) struct BalanceArgs {
     /// Show at most this many lines of the ledger
@@ -87,12 +87,33 @@ pub(crate) async fn balance(args: BalanceArgs, client: &Client, out: &Output) ->
     }
     let Balance { balance_cents, ledger } = read(client, &answer)?;
     out.line(&[("Balance  ", Tone::Quiet), (&format::money(balance_cents), Tone::Strong)]);
-    if ledger.is_empty() {
-        out.note("No money has moved yet.");
+    if !ledger.is_empty() {
+        out.own("\n");
+    }
+    show_lines(&ledger, more, out);
+    Ok(())
+}
+
+/// `wallet ledger`: what moved the balance, and nothing else.
+pub(crate) async fn ledger(args: BalanceArgs, client: &Client, out: &Output) -> Result<(), Failure> {
+    let (mut answer, more) = whole_balance(client, args.limit as usize).await?;
+    if out.is_json() {
+        out.document(&answer["ledger"].take());
         return Ok(());
     }
+    let Balance { ledger, .. } = read(client, &answer)?;
+    show_lines(&ledger, more, out);
+    Ok(())
+}
+
+/// The lines of a ledger, the newest first.
+fn show_lines(ledger: &[Entry], more: bool, out: &Output) {
+    if ledger.is_empty() {
+        out.note("No money has moved yet.");
+        return;
+    }
     let mut table = Table::new(&[left("WHEN"), right("AMOUNT"), wide("REASON")]);
-    for entry in &ledger {
+    for entry in ledger {
         let tone = if entry.delta > 0 { Tone::Good } else { Tone::Plain };
         table.row([
             Cell::toned(format::relative(now(), &entry.created_at), Tone::Quiet),
@@ -100,12 +121,10 @@ pub(crate) async fn balance(args: BalanceArgs, client: &Client, out: &Output) ->
             Cell::new(&entry.reason),
         ]);
     }
-    out.own("\n");
     out.table(&table);
     if more {
         out.note(&format!("\nThese are the newest {}; --limit shows more.", format::count(ledger.len(), "line")));
     }
-    Ok(())
 }
 
 /// The balance with up to `limit` lines of the ledger, and whether there are more.

@@ -1,6 +1,8 @@
 //! `admin`: what whoever runs the exchange does, at its own machine, also beside a running server.
 
 mod backup;
+mod payments;
+mod reconcile;
 
 use std::path::Path;
 
@@ -41,6 +43,11 @@ enum AdminCommand {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// List the payments whose outcome nobody knows, or say what became of one
+    Payments(payments::PaymentsArgs),
+    /// Hold the ledger beside what Stripe remembers, and take up what it told and nobody heard (exit 1 if they differ)
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(reconcile::ReconcileArgs),
     /// Copy the exchange to a file, beside its running server
     #[command(after_help = backup::BACKUP_EXAMPLES)]
     Backup(backup::BackupArgs),
@@ -112,6 +119,8 @@ pub(crate) async fn run(args: &AdminArgs, out: &Output) -> Result<(), Failure> {
     let report = match &args.command {
         AdminCommand::Backup(args) => return backup::back_up(args, out).await,
         AdminCommand::Restore(args) => return backup::restore(args, out).await,
+        AdminCommand::Payments(args) => return payments::run(args, out).await,
+        AdminCommand::Reconcile(args) => return reconcile::run(args, out).await,
         AdminCommand::RotateSecret { settings } => rotate_secret(settings).await?,
         AdminCommand::User(command) => user(command, out).await?,
         AdminCommand::Audit { settings } => {
@@ -261,22 +270,22 @@ pub(crate) fn audited(audit: &Audit) -> Report {
         "escrows": {"count": audit.escrows.0, "balance_cents": audit.escrows.1},
         "platform_cents": audit.platform,
         "outside_cents": audit.outside,
+        "in_transit_cents": audit.in_transit,
+        "losses_cents": audit.losses,
         "sum_cents": audit.sum(),
         "offence": offence.map(|offence| json!({"rule": offence.rule, "detail": offence.detail})),
     });
-    let mut text = format!(
-        "{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n{:<28}{:>14}\n",
-        format::count(audit.wallets.0, "wallet"),
-        audit.wallets.1.to_string(),
-        format::count(audit.escrows.0, "escrow"),
-        audit.escrows.1.to_string(),
-        "platform (fees earned)",
-        audit.platform.to_string(),
-        "outside world",
-        audit.outside.to_string(),
-        format!("sum over {}", format::count(audit.transfers, "transfer")),
-        audit.sum().to_string(),
-    );
+    let lines = [
+        (format::count(audit.wallets.0, "wallet"), audit.wallets.1),
+        (format::count(audit.escrows.0, "escrow"), audit.escrows.1),
+        ("platform (fees earned)".to_owned(), audit.platform),
+        ("payouts in transit".to_owned(), audit.in_transit),
+        ("losses".to_owned(), audit.losses),
+        ("outside world".to_owned(), audit.outside),
+        (format!("sum over {}", format::count(audit.transfers, "transfer")), audit.sum()),
+    ];
+    let mut text: String =
+        lines.iter().map(|(name, amount)| format!("{name:<28}{:>14}\n", amount.to_string())).collect();
     match offence {
         None => text.push_str(
             "The books balance: every balance equals its transfers, every open job is funded, none is paid twice.\n\

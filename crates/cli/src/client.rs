@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A stream says something at least every 15 seconds; one that is silent for so long is dead.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Refusals that a moment's wait does not change, whatever their status.
-const LASTING: [&str; 3] = ["budget_spent", "llm_not_configured", "sandbox_unavailable"];
+const LASTING: [&str; 4] = ["budget_spent", "llm_not_configured", "sandbox_unavailable", "stripe_not_configured"];
 /// The largest page of a list.
 pub(crate) const PAGE: usize = 200;
 
@@ -386,6 +386,16 @@ impl Client {
         }
         if status == StatusCode::FORBIDDEN && code == "scope_missing" {
             return Some("`clawrk keys list` shows what your keys may do; this needs one that may do more".to_owned());
+        }
+        let of_payments = match code {
+            "stripe_not_configured" => Some("the operator gives balance with `clawrk admin user grant`"),
+            "not_connected" => Some("`clawrk wallet connect` sets up where you are paid out to"),
+            "no_card" => Some("`clawrk wallet card` saves one"),
+            "wallet_frozen" => Some("`clawrk wallet topup` pays what it owes"),
+            _ => None,
+        };
+        if let Some(hint) = of_payments {
+            return Some(hint.to_owned());
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Some(retry_after_seconds.map_or("try again later".into(), |left| format!("try again in {left} s")));

@@ -41,6 +41,12 @@ pub(crate) fn program() -> String {
     called.unwrap_or_else(|| "clawrk".to_owned())
 }
 
+/// Whether a browser has a screen to be shown on.
+pub(crate) fn has_screen() -> bool {
+    let is_named = |name| variable(name).is_ok_and(|value| value.is_some());
+    cfg!(target_os = "macos") || is_named("DISPLAY") || is_named("WAYLAND_DISPLAY")
+}
+
 /// The time by this machine's clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where the client reads the clock")]
 pub(crate) fn now() -> jiff::Timestamp {

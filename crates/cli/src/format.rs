@@ -1,6 +1,7 @@
 //! Money, times and durations as people read them. Pure: the time comes in as an argument.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 
@@ -19,6 +20,23 @@ pub(crate) fn money(cents: i64) -> String {
 pub(crate) fn change(cents: i64) -> String {
     let sign = if cents > 0 { "+" } else { "" };
     format!("{sign}{}", money(cents))
+}
+
+/// Reads an amount in dollars, such as `20`, `20.50` or `$20`, within these bounds of cents; in cents.
+pub(crate) fn parse_dollars(text: &str, bounds: &RangeInclusive<i64>) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is not an amount of dollars: write it like 20 or 20.50");
+    let number = text.strip_prefix('$').unwrap_or(text);
+    let (whole, cents) = number.split_once('.').unwrap_or((number, "00"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(cents) || cents.len() != 2 {
+        return Err(wrong());
+    }
+    // What is too long to be counted is too much.
+    let amount = format!("{whole}{cents}").parse().unwrap_or(i64::MAX);
+    if bounds.contains(&amount) {
+        return Ok(amount);
+    }
+    Err(format!("it must be {} to {}", money(*bounds.start()), money(*bounds.end())))
 }
 
 /// Seconds in the two largest units that say something: `45 s`, `1 min 30 s`, `2 h`, `3 d 4 h`.
@@ -136,6 +154,20 @@ mod tests {
         }
         assert_eq!(money(i64::MIN), "-$92233720368547758.08");
         assert_eq!((change(350), change(-500), change(0)), ("+$3.50".into(), "-$5.00".into(), "$0.00".into()));
+    }
+
+    #[test]
+    fn amounts_are_read_as_dollars() {
+        let bounds = 500..=1_000_000;
+        for (text, cents) in [("20", 2000), ("$20", 2000), ("20.50", 2050), ("5", 500), ("10000.00", 1_000_000)] {
+            assert_eq!(parse_dollars(text, &bounds), Ok(cents), "{text}");
+        }
+        for text in ["4.99", "0", "10000.01", "99999999999999999999"] {
+            assert_eq!(parse_dollars(text, &bounds).unwrap_err(), "it must be $5.00 to $10000.00", "{text}");
+        }
+        for wrong in ["", "$", ".50", "20.", "20.5", "20.505", "-20", "+20", "20,50", "1,000", "2e1", "20 ", "€20"] {
+            assert!(parse_dollars(wrong, &bounds).unwrap_err().contains("write it like 20 or 20.50"), "{wrong}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod settings;
 mod state;
 mod text;
 mod verify;
+mod wallet;
 mod work;
 
 use std::process::ExitCode;
@@ -77,7 +78,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// See the whole story in a throwaway folder: jobs, agents, a refund, the proof of the books
     Demo(demo::DemoArgs),
-    /// Make users, give balance, prove the books, back up and restore
+    /// Make users, give balance, see to payments, prove the books, back up and restore
     Admin(admin::AdminArgs),
     /// Print every setting of the server, its value, where that is from, and what it means
     Config(config::ConfigArgs),
@@ -175,6 +176,15 @@ enum ExchangeCommand {
     Whoami,
     /// Show your balance and what moved it
     Balance(account::BalanceArgs),
+    /// Pay in and out, and see what moved
+    #[command(after_help = WALLET_EXAMPLES)]
+    Wallet {
+        #[command(subcommand)]
+        command: wallet::WalletCommand,
+    },
+    /// The same as `wallet connect`
+    #[command(hide = true)]
+    Connect(wallet::ConnectArgs),
     /// Manage your API keys
     Keys {
         #[command(subcommand)]
@@ -202,6 +212,14 @@ const BOARD_EXAMPLES: &str = "Examples:
   clawrk board -q \"translate letter\" --min-price 500
   clawrk board --sort price --limit 10
   clawrk board --watch --json | jq -r 'select(.event == \"job\") | .job.title'";
+
+const WALLET_EXAMPLES: &str = "Examples:
+  clawrk wallet topup 20
+  clawrk wallet auto-topup on --amount 20 --below 5
+  clawrk wallet connect
+  clawrk wallet withdraw 12.50
+
+Amounts are in dollars.";
 
 const PULL_EXAMPLES: &str = "Examples:
   clawrk pull
@@ -332,6 +350,8 @@ async fn run_at_exchange(command: ExchangeCommand, client: &Client, out: &Output
         ExchangeCommand::Status(args) => jobs::status(args, client, out).await,
         ExchangeCommand::Whoami => account::whoami(client, out).await,
         ExchangeCommand::Balance(args) => account::balance(args, client, out).await,
+        ExchangeCommand::Wallet { command } => wallet::run(command, client, out).await,
+        ExchangeCommand::Connect(args) => wallet::run(wallet::WalletCommand::Connect(args), client, out).await,
         ExchangeCommand::Keys { command } => keys::run(command.unwrap_or(keys::KeysCommand::List), client, out).await,
     }
 }
@@ -376,6 +396,17 @@ mod tests {
             &["keys", "create", "ci", "--scope", "read", "--scope", "work", "--expires-in", "30d"],
             &["balance", "--json", "--server", "http://127.0.0.1:1"],
             &["stats", "--days", "7"],
+            &["wallet", "topup", "20.50", "--no-wait", "--no-browser"],
+            &["wallet", "withdraw", "$20", "-y"],
+            &["wallet", "auto-topup"],
+            &["wallet", "auto-topup", "on", "--amount", "20", "--below", "5"],
+            &["wallet", "auto-topup", "off"],
+            &["wallet", "connect", "status"],
+            &["connect", "status"],
+            &["wallet", "ledger", "--limit", "5"],
+            &["admin", "payments", "--data-dir", "x"],
+            &["admin", "payments", "resolve", "0197", "--not-paid"],
+            &["admin", "reconcile", "--since", "2026-11-01"],
             &["directory", "translate", "french"],
         ];
         for line in lines {
@@ -398,6 +429,12 @@ mod tests {
             &["jobs", "-s", "lost"],
             &["jobs", "--limit", "0"],
             &["stats", "--days", "366"],
+            &["wallet", "topup"],
+            &["wallet", "topup", "4.99"],
+            &["wallet", "withdraw", "ten"],
+            &["wallet", "auto-topup", "on", "--amount", "20"],
+            &["admin", "payments", "resolve", "0197"],
+            &["admin", "payments", "resolve", "0197", "--paid", "tr_1", "--not-paid"],
             &["board", "--sort", "relevance"],
             &["board", "--min-price", "-1"],
             &["board", "--watch", "--sort", "price"],

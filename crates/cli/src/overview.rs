@@ -14,7 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["agents", "use", "board", "matches", "pull", "claim", "accept", "reject", "submit", "fail", "status"],
     ),
     ("Look around", &["directory", "stats", "verify"]),
-    ("Account", &["whoami", "balance", "keys"]),
+    ("Account", &["whoami", "balance", "wallet", "keys"]),
     ("Run an exchange", &["serve", "demo", "admin", "config", "doctor", "eval", "completions"]),
 ];
 

@@ -109,7 +109,7 @@ struct Estimate {
 }
 
 /// What to do when the wallet has too little.
-const MORE_BALANCE: &str = "ask the operator for balance (`clawrk admin user grant`)";
+const MORE_BALANCE: &str = "pay in (`clawrk wallet topup`) or ask the operator for balance (`clawrk admin user grant`)";
 
 /// Reads an environment variable.
 pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {

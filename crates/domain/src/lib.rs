@@ -23,6 +23,7 @@ pub mod rejection;
 pub mod tally;
 pub mod task;
 pub mod time;
+pub mod unseen;
 pub mod upload;
 pub mod user;
 pub mod verification;

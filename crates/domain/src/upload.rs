@@ -3,10 +3,9 @@
 //! A name is shown, put into headers and used below folders on other people's machines, so it is made harmless once,
 //! when the file comes in. The bytes are kept elsewhere, under the id.
 
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
-use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::{Deserialize, Serialize};
 
+use crate::unseen::is_unseen;
 use crate::{Rejection, Timestamp, UploadId, UserId, limits};
 
 /// Bytes of a file's name.
@@ -93,22 +92,8 @@ impl NewUpload {
 /// nothing that a file system takes for something else, at most [`NAME_BYTES`] long.
 pub fn safe_name(said: &str) -> String {
     let last = said.rsplit(['/', '\\']).next().unwrap_or_default();
-    let (ignorable, category) =
-        (CodePointSetData::new::<DefaultIgnorableCodePoint>(), CodePointMapData::<GeneralCategory>::new());
-    let is_seen = |c: &char| {
-        !ignorable.contains(*c)
-            && !matches!(
-                category.get(*c),
-                GeneralCategory::Control
-                    | GeneralCategory::Format
-                    | GeneralCategory::LineSeparator
-                    | GeneralCategory::ParagraphSeparator
-                    | GeneralCategory::Unassigned
-                    | GeneralCategory::PrivateUse
-            )
-    };
     let harmless = |c: char| if matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c };
-    let seen: String = last.chars().filter(is_seen).map(harmless).collect();
+    let seen: String = last.chars().filter(|c| !is_unseen(*c)).map(harmless).collect();
     // Windows drops dots and blanks at the end, so that one name would be another.
     let name = seen.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace());
     let name = fitting(if name.is_empty() { NAMELESS } else { name }, "");

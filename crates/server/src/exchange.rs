@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use clawrk_domain::action::{NewUser, Posting};
 use clawrk_domain::matching::Vector;
+use clawrk_domain::payment::NewNotice;
 use clawrk_domain::verification::{Found, LogLine};
 use clawrk_domain::{
-    Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Rejection, Timestamp, User, UserId,
+    Action, Actor, AgentId, Answer, Cents, Command, JobId, KeyId, Lease, Payment, PaymentId, Rejection, Timestamp,
+    User, UserId,
 };
 use clawrk_store::{Outcome, ReceiptRequest, Request, Store, StoreError};
 
@@ -161,12 +163,28 @@ impl Operator {
         self.done(Action::Grant { user, amount }).await.map(|_| ())
     }
 
+    /// Says what became of a payment that is parked: it was paid, under this name of Stripe's, or it was not.
+    pub async fn resolve(&self, payment: PaymentId, reference: Option<String>) -> Result<Payment, OperatorError> {
+        match self.done(Action::Resolve { payment, reference }).await? {
+            Answer::Payment(payment) => Ok(payment),
+            other => unreachable!("a payment was resolved, and the answer is {other:?}"),
+        }
+    }
+
     async fn done(&self, action: Action) -> Result<Answer, OperatorError> {
         match command(&self.0, Actor::Operator, action).await? {
             Outcome::Done(answer) => Ok(answer),
             Outcome::Rejected(rejection) => Err(rejection.into()),
             other => unreachable!("there is no idempotency key, and the outcome is {other:?}"),
         }
+    }
+}
+
+/// A notice of Stripe's is kept, to be worked off.
+pub(crate) async fn take_notice(store: &Store, notice: NewNotice) -> Result<(), StoreError> {
+    match command(store, Actor::Exchange, Action::Notice(notice)).await? {
+        Outcome::Done(_) => Ok(()),
+        other => Err(StoreError::Corrupt(format!("a notice is refused: {other:?}"))),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::edge::{self, Connections};
-use crate::tasks::{counting, paying, runner, sweeping, verifying};
+use crate::tasks::{comparing, counting, paying, runner, sweeping, verifying};
 use crate::{App, meaning, rates, router, telemetry};
 
 /// Requests and tasks in hand have this long to end after the stop.
@@ -51,6 +51,7 @@ pub async fn serve(
     let counts = spawn(rates::nodes::tell(app.clone()));
     spawn(counting::run(app.clone()));
     spawn(sweeping::run(app.clone()));
+    let comparisons = spawn(comparing::run(app.clone()));
     let verifiers = spawn(verifying::run(app.clone()));
     let desk = spawn(paying::run(app.clone()));
     let meanings = spawn(meaning::run(app.clone()));
@@ -97,6 +98,7 @@ pub async fn serve(
     sums.abort();
     counts.abort();
     meanings.abort();
+    comparisons.abort();
     if timeout_at(end, join3(tasks, verifiers, desk)).await.is_err() {
         tracing::warn!("the tasks in hand did not end in time; they are run after the next start, or on another node");
     }

@@ -171,6 +171,19 @@ pub(crate) fn gauge_jobs_without_meaning(count: usize) {
     metrics::gauge!("clawrk_open_jobs_without_meaning").set(count as f64);
 }
 
+/// How many payments there are whose outcome nobody knows, and notices of Stripe's that say what cannot be.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn gauge_parked(payments: usize, notices: usize) {
+    metrics::gauge!("clawrk_payments_parked").set(payments as f64);
+    metrics::gauge!("clawrk_notices_parked").set(notices as f64);
+}
+
+/// In how many things the ledger and Stripe differed when this node last compared them.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn gauge_differences(count: usize) {
+    metrics::gauge!("clawrk_payments_differences").set(count as f64);
+}
+
 /// How many jobs are open on this node.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn gauge_open_jobs(count: usize) {

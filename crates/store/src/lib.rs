@@ -138,8 +138,9 @@ enum Order {
 }
 
 /// What came of an order.
+#[expect(clippy::large_enum_variant, reason = "there is one of them for each order, and most are outcomes")]
 enum Reply {
-    Outcome(Box<Outcome>, Changed),
+    Outcome(Outcome, Changed),
     Leases(Vec<Lease>),
     /// Whether the lease was still the task's current one.
     IsCurrent(bool),
@@ -333,7 +334,7 @@ impl Store {
     /// Carries out a command in one transaction; durable before it returns.
     pub async fn submit(&self, request: Request) -> Result<Outcome, StoreError> {
         match self.backend.write(Order::Submit(Box::new(request))).await? {
-            Reply::Outcome(outcome, _) => Ok(*outcome),
+            Reply::Outcome(outcome, _) => Ok(outcome),
             _ => Err(StoreError::Gone),
         }
     }

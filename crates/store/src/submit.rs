@@ -35,13 +35,13 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
     if let Some(receipt) = &request.receipt
         && let Some(outcome) = replay(tx, receipt).await?
     {
-        return Ok(Reply::Outcome(Box::new(outcome), Changed::default()));
+        return Ok(Reply::Outcome(outcome, Changed::default()));
     }
     let (facts, mut wallets) = load(tx, request).await?;
     let now = facts.now.expect("load brings the time");
     let change = match decide(&request.command, policy, facts) {
         Ok(change) => change,
-        Err(rejection) => return Ok(Reply::Outcome(Box::new(Outcome::Rejected(rejection)), Changed::default())),
+        Err(rejection) => return Ok(Reply::Outcome(Outcome::Rejected(rejection), Changed::default())),
     };
     for user in wallets_of(&change.writes) {
         if let Entry::Vacant(place) = wallets.entry(user)
@@ -73,7 +73,7 @@ pub(crate) async fn submit(tx: &mut impl Tx, request: &Request, policy: &Policy)
         .chain(changed.known.iter().map(|known| News::Known(*known)));
     writes.extend(news.filter_map(|news| tx.tell(news)));
     tx.execute(writes).await?;
-    Ok(Reply::Outcome(Box::new(Outcome::Done(change.answer)), changed))
+    Ok(Reply::Outcome(Outcome::Done(change.answer), changed))
 }
 
 async fn replay(tx: &mut impl Tx, receipt: &ReceiptRequest) -> Result<Option<Outcome>, StoreError> {

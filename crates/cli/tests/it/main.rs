@@ -33,4 +33,5 @@ mod tiny;
 mod transcripts;
 mod uploads;
 mod verification;
+mod wallet;
 mod watch;

@@ -15,6 +15,7 @@ macro_rules! assert_told {
 
 mod backup;
 mod output;
+mod wallet;
 
 use std::collections::BTreeMap;
 use std::process::Command;

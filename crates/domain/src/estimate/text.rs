@@ -2,6 +2,8 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::unseen::is_unseen;
+
 /// The sentences of a clean line. A sentence never ends within double quotes.
 pub(super) fn sentences(text: &str) -> Vec<&str> {
     let mut sentences = Vec::new();
@@ -109,10 +111,9 @@ fn unlink(text: &str) -> String {
     out + rest
 }
 
-/// Control characters, and the marks that reorder or hide what follows them.
+/// What is not seen or steers others; pictures and some scripts need joiners and selectors.
 fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    is_unseen(c) && !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
 /// A text of at most `longest` characters, cut between words where that leaves enough of it.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::CriterionResult;
+use crate::unseen::is_unseen;
 
 /// What is shown of a submission, in bytes of its escaped text; of the job, as much again.
 pub const MOST_SHOWN: usize = 120_000;
@@ -368,16 +369,6 @@ fn opens(c: char, rest: &str) -> bool {
         word.by_ref().take(2).filter(char::is_ascii_uppercase).count() == 2
     };
     c == '<' || c == '\u{ff1c}' || c == '[' && is_role()
-}
-
-/// Characters that are not seen, or turn the direction of a text.
-pub(crate) const fn is_unseen(c: char) -> bool {
-    matches!(c,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}'
-        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
 }
 
 /// A text of the judge's for people: one line of bounded length that steers nothing.

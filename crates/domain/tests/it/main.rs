@@ -5,6 +5,7 @@
 mod bounds;
 mod matrix;
 mod moves;
+mod payments;
 mod people;
 mod sight;
 mod walk;

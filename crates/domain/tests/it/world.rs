@@ -82,6 +82,7 @@ impl World {
         };
         let payment = action.payment().and_then(|id| self.payments.get(&id)).cloned();
         let dealer = payment.as_ref().map(|payment| payment.user).or_else(|| action.dealer()).or(user);
+        let granted = if let Action::Grant { user, .. } = action { Some(*user) } else { None };
         let auto_top_up = dealer.and_then(|user| self.auto.get(&user)).cloned().unwrap_or_default();
         let charges: Vec<&Payment> = self
             .payments
@@ -93,7 +94,7 @@ impl World {
         let today = charges.iter().filter(|payment| payment.created_at > since).count();
         let notice = action.notice().and_then(|id| self.notices.get(&id));
         let lease = action.lease();
-        let purse = dealer.map(|user| Purse {
+        let purse = granted.or(dealer).map(|user| Purse {
             balance: self.wallets.get(&user).copied().unwrap_or_default(),
             owed: self.owed.get(&user).copied().unwrap_or_default(),
             tops_up_below: Some(auto_top_up.threshold).filter(|_| auto_top_up.enabled),

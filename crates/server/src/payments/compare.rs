@@ -1,14 +1,17 @@
 //! The ledger beside what Stripe remembers: what it told and nobody heard, and what the two do not say alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use clawrk_domain::{Action, Cents, Payment, PaymentId, PaymentKind, PaymentState, Timestamp};
-use clawrk_store::StoreError;
+use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind, PaymentState, Timestamp};
+use clawrk_store::{Store, StoreError};
 
 use super::{Desk, KINDS, notice, notice_id};
-use crate::outside::stripe::objects::{Event, Session, Transfer};
+use crate::exchange::take_notice;
+use crate::outside::stripe::objects::{Event, Intent, Session, Transfer};
 use crate::outside::stripe::{Stripe, StripeError};
-use crate::{App, Error};
+
+/// By how much Stripe's clock may be ahead of ours.
+const CLOCKS_DIFFER_SECONDS: i64 = 300;
 
 /// What a comparison found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -38,30 +41,25 @@ pub enum CompareError {
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
-    /// A notice could not be kept.
-    #[error("a notice could not be kept")]
-    Notice,
 }
 
-impl From<Error> for CompareError {
-    fn from(_: Error) -> Self {
-        Self::Notice
-    }
-}
-
-/// Compares a span of time, and takes up the notices that did not come.
-pub async fn compare(app: &App, desk: &Desk, span: (Timestamp, Timestamp)) -> Result<Comparison, CompareError> {
+/// Compares the payments that were begun in a span of time with all that Stripe has told since its beginning, and takes up
+/// the notices that did not come.
+pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -> Result<Comparison, CompareError> {
+    // Read before Stripe is asked: whatever is settled here has been told there by then.
+    let payments = payments(store, span).await?;
     let seconds = |time: Timestamp| time.micros().div_euclid(1_000_000);
-    let events = events(&desk.stripe, (seconds(span.0), seconds(span.1))).await?;
+    let until = store.clock().now().plus_seconds(CLOCKS_DIFFER_SECONDS);
+    let events = events(&desk.stripe, (seconds(span.0), seconds(until))).await?;
     let mut found = Comparison { events: events.len(), ..Comparison::default() };
     for event in &events {
-        if app.store.notice(notice_id(&event.id)).await?.is_some() {
+        if store.notice(notice_id(&event.id)).await?.is_some() {
             continue;
         }
         let payload = serde_json::json!({"id": event.id, "type": event.kind, "created": event.created,
             "livemode": event.livemode, "account": event.account, "data": {"object": event.data.object}});
         if let Some(notice) = notice(desk, event, &payload.to_string()) {
-            app.exchange.by_itself(Action::Notice(notice)).await?;
+            take_notice(store, notice).await?;
             found.missed.push(format!("{} {}", event.kind, event.id));
         }
     }
@@ -69,26 +67,44 @@ pub async fn compare(app: &App, desk: &Desk, span: (Timestamp, Timestamp)) -> Re
         desk.nudge.notify_one();
     }
     let told = Told::of(&events);
-    let payments = payments(app, span).await?;
     for payment in &payments {
-        told.beside(payment, &mut found);
-    }
-    let known: BTreeMap<PaymentId, &Payment> = payments.iter().map(|payment| (payment.id, payment)).collect();
-    for (id, (name, amount)) in told.paid_in.iter().chain(&told.paid_out) {
-        // What began before the span is not among them.
-        if !known.contains_key(id) && app.store.payment(*id).await?.is_none() {
-            found.differences.push(format!("Stripe has {name} over {amount} for a payment {id} that is not here"));
+        let theirs = told.sum(payment);
+        let sums = if is_out(payment) { &mut found.paid_out } else { &mut found.paid_in };
+        if payment.state == PaymentState::Paid {
+            sums.0 = sums.0 + payment.amount;
+        }
+        sums.1 = sums.1 + theirs;
+        if told.beside(payment).is_some()
+            // It may have been settled while Stripe was asked.
+            && let Some(payment) = store.payment(payment.id).await?
+        {
+            found.differences.extend(told.beside(&payment));
         }
     }
-    found.paid_in.1 = told.paid_in.values().fold(Cents::ZERO, |sum, (_, amount)| sum + *amount);
-    found.paid_out.1 = told.paid_out.values().fold(Cents::ZERO, |sum, (_, amount)| sum + *amount);
-    found.parked = app.store.payments_parked(None, 10_000).await?.len();
+    let known: BTreeSet<PaymentId> = payments.iter().map(|payment| payment.id).collect();
+    for (id, theirs) in told.paid_in.iter().chain(&told.paid_out).filter(|(id, _)| !known.contains(id)) {
+        match store.payment(*id).await? {
+            None => {
+                let (names, amount) = described(theirs);
+                found.differences.push(format!("Stripe has {names} over {amount} for a payment {id} that is not here"));
+            }
+            // What came of it was told within the span.
+            Some(payment) if payment.created_at < span.0 => found.differences.extend(told.beside(&payment)),
+            Some(_) => {}
+        }
+    }
+    found.parked = parked(store).await?;
     let balance = desk.stripe.balance().await?;
     let dollars = |amounts: &[crate::outside::stripe::objects::Amount]| {
         Cents(amounts.iter().filter(|amount| amount.currency == "usd").map(|amount| amount.amount).sum())
     };
     found.balance = (dollars(&balance.available), dollars(&balance.pending));
     Ok(found)
+}
+
+/// How many payments there are whose outcome nobody knows; no more than are counted in a moment.
+pub(crate) async fn parked(store: &Store) -> Result<usize, StoreError> {
+    Ok(store.payments_parked(None, 10_000).await?.len())
 }
 
 async fn events(stripe: &Stripe, span: (i64, i64)) -> Result<Vec<Event>, StripeError> {
@@ -104,10 +120,10 @@ async fn events(stripe: &Stripe, span: (i64, i64)) -> Result<Vec<Event>, StripeE
     }
 }
 
-async fn payments(app: &App, span: (Timestamp, Timestamp)) -> Result<Vec<Payment>, StoreError> {
+async fn payments(store: &Store, span: (Timestamp, Timestamp)) -> Result<Vec<Payment>, StoreError> {
     let mut all: Vec<Payment> = Vec::new();
     loop {
-        let page = app.store.payments_of_span(span, all.last().map(|payment| payment.id), 500).await?;
+        let page = store.payments_of_span(span, all.last().map(|payment| payment.id), 500).await?;
         if page.is_empty() {
             return Ok(all);
         }
@@ -115,11 +131,16 @@ async fn payments(app: &App, span: (Timestamp, Timestamp)) -> Result<Vec<Payment
     }
 }
 
-/// What Stripe's notices say of payments: its name for each, and how much.
+/// What Stripe has for a payment: names, and how much each is.
+type Theirs = BTreeMap<String, Cents>;
+
+/// What Stripe's notices say of payments.
 #[derive(Default)]
 struct Told {
-    paid_in: BTreeMap<PaymentId, (String, Cents)>,
-    paid_out: BTreeMap<PaymentId, (String, Cents)>,
+    /// By intents, or by pages where the intent is not told.
+    paid_in: BTreeMap<PaymentId, Theirs>,
+    /// By transfers.
+    paid_out: BTreeMap<PaymentId, Theirs>,
 }
 
 impl Told {
@@ -132,28 +153,23 @@ impl Told {
                     let Ok(session) = serde_json::from_value::<Session>(object) else { continue };
                     let payment = session.metadata.get("clawrk_payment").and_then(|id| id.parse().ok());
                     if let (Some(payment), "paid") = (payment, session.payment_status.as_str()) {
-                        told.paid_in.insert(payment, (session.id, Cents(session.amount_total.unwrap_or(0))));
+                        let name = session.payment_intent.unwrap_or(session.id);
+                        let amount = Cents(session.amount_total.unwrap_or(0));
+                        told.paid_in.entry(payment).or_default().insert(name, amount);
                     }
                 }
                 "payment_intent.succeeded" => {
-                    let Ok(intent) = serde_json::from_value::<crate::outside::stripe::objects::Intent>(object) else {
-                        continue;
-                    };
+                    let Ok(intent) = serde_json::from_value::<Intent>(object) else { continue };
                     let payment = intent.metadata.get("clawrk_payment").and_then(|id| id.parse().ok());
                     if let Some(payment) = payment {
-                        told.paid_in.entry(payment).or_insert((intent.id, Cents(intent.amount_received)));
+                        told.paid_in.entry(payment).or_default().insert(intent.id, Cents(intent.amount_received));
                     }
                 }
                 "transfer.created" => {
                     let Ok(transfer) = serde_json::from_value::<Transfer>(object) else { continue };
                     let payment = transfer.transfer_group.as_ref().and_then(|id| id.parse().ok());
                     if let Some(payment) = payment {
-                        let amount = Cents(transfer.amount);
-                        if let Some((_, sum)) = told.paid_out.get_mut(&payment) {
-                            *sum = *sum + amount;
-                        } else {
-                            told.paid_out.insert(payment, (transfer.id, amount));
-                        }
+                        told.paid_out.entry(payment).or_default().insert(transfer.id, Cents(transfer.amount));
                     }
                 }
                 _ => {}
@@ -162,30 +178,41 @@ impl Told {
         told
     }
 
-    /// What differs about one payment.
-    fn beside(&self, payment: &Payment, found: &mut Comparison) {
-        let is_out = payment.kind == PaymentKind::Withdrawal;
-        let told = if is_out { self.paid_out.get(&payment.id) } else { self.paid_in.get(&payment.id) };
-        let (id, kind, amount) = (payment.id, payment.kind.as_str(), payment.amount);
-        let sum = if is_out { &mut found.paid_out.0 } else { &mut found.paid_in.0 };
-        if payment.state == PaymentState::Paid {
-            *sum = *sum + amount;
-        }
-        let difference = match (payment.state, told) {
-            (PaymentState::Paid, None) => {
-                format!("{kind} {id} over {amount} is paid here, and Stripe tells nothing of it")
-            }
-            (PaymentState::Paid, Some((name, theirs))) if *theirs != amount => {
-                format!("{kind} {id} is {amount} here and {theirs} at Stripe ({name})")
-            }
-            (PaymentState::Failed, Some((name, theirs))) => {
-                format!("{kind} {id} over {amount} failed here, and Stripe has {theirs} for it ({name})")
-            }
-            (PaymentState::Sending | PaymentState::Parked | PaymentState::Open, Some((name, _))) => {
-                format!("{kind} {id} over {amount} is not settled here yet, and Stripe has it ({name})")
-            }
-            _ => return,
-        };
-        found.differences.push(difference);
+    fn theirs(&self, payment: &Payment) -> Option<&Theirs> {
+        if is_out(payment) { self.paid_out.get(&payment.id) } else { self.paid_in.get(&payment.id) }
     }
+
+    fn sum(&self, payment: &Payment) -> Cents {
+        self.theirs(payment).map_or(Cents::ZERO, |theirs| described(theirs).1)
+    }
+
+    /// What differs about one payment.
+    fn beside(&self, payment: &Payment) -> Option<String> {
+        let (id, kind, amount) = (payment.id, payment.kind.as_str(), payment.amount);
+        let Some(theirs) = self.theirs(payment) else {
+            let is_paid = payment.state == PaymentState::Paid;
+            return is_paid.then(|| format!("{kind} {id} over {amount} is paid here, and Stripe tells nothing of it"));
+        };
+        let (names, sum) = described(theirs);
+        match payment.state {
+            PaymentState::Paid if sum == amount => None,
+            PaymentState::Paid => Some(format!("{kind} {id} is {amount} here and {sum} at Stripe ({names})")),
+            PaymentState::Failed => {
+                Some(format!("{kind} {id} over {amount} failed here, and Stripe has {sum} for it ({names})"))
+            }
+            PaymentState::Sending | PaymentState::Parked | PaymentState::Open => {
+                Some(format!("{kind} {id} over {amount} is not settled here yet, and Stripe has it ({names})"))
+            }
+        }
+    }
+}
+
+fn is_out(payment: &Payment) -> bool {
+    payment.kind == PaymentKind::Withdrawal
+}
+
+/// The names, and how much they are together.
+fn described(theirs: &Theirs) -> (String, Cents) {
+    let names: Vec<&str> = theirs.keys().map(String::as_str).collect();
+    (names.join(", "), theirs.values().fold(Cents::ZERO, |sum, amount| sum + *amount))
 }

@@ -1,5 +1,6 @@
 //! What the exchange does by itself, when its time has come.
 
+pub mod comparing;
 pub mod counting;
 pub mod paying;
 pub mod runner;

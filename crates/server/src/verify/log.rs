@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use clawrk_domain::unseen::is_unseen;
 use clawrk_domain::verification::{LogKind, LogLine};
 use clawrk_store::Clock;
 
@@ -78,16 +79,11 @@ pub(super) fn harmless(text: &str) -> String {
         }
         match c {
             '\t' => shown.push_str("    "),
-            c if c.is_control() || is_steering(c) => shown.extend(c.escape_unicode()),
+            c if is_unseen(c) => shown.extend(c.escape_unicode()),
             c => shown.push(c),
         }
     }
     shown
-}
-
-/// Characters that turn the direction of a text, or are not seen.
-const fn is_steering(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

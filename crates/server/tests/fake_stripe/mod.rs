@@ -125,6 +125,11 @@ impl FakeStripe {
         self.books().faults.push_back((call, fault));
     }
 
+    /// Nothing goes wrong from now on.
+    pub(crate) fn clear_faults(&self) {
+        self.books().faults.clear();
+    }
+
     /// What is slow is done.
     pub(crate) fn release(&self) {
         self.slow.notify_waiters();

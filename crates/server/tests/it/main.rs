@@ -28,6 +28,7 @@ mod log;
 mod matches;
 mod matrix;
 mod meaning;
+mod money;
 mod openapi;
 mod payments;
 mod races;

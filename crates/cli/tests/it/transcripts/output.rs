@@ -40,6 +40,8 @@ fn every_command_answers_a_program_with_one_document() {
         ada $ cancel JOB2 -y
         ada $ whoami
         ada $ balance
+        ada $ wallet ledger
+        ada $ wallet payments
         ada $ agents
         bob $ agents create poet
         bob $ agents show poet
@@ -53,6 +55,7 @@ fn every_command_answers_a_program_with_one_document() {
         operator $ admin user create --name dee
         operator $ admin user grant dee 100
         operator $ admin audit
+        operator $ admin payments
         operator $ config
         operator $ completions bash";
     for (who, typed) in lines(script) {
@@ -81,7 +84,10 @@ fn failures_are_documents_too() {
         ada $ accept --json
         ada $ submit -t '' --json
         ada $ jobs --json --server http://127.0.0.1:1
+        ada $ wallet topup 20 --json
+        ada $ wallet withdraw 20 --json
         stranger $ jobs --json
+        operator $ admin reconcile --json
         operator $ admin audit --data-dir elsewhere --json
         operator $ config --config nowhere.toml --json";
     for (who, typed) in lines(script) {

@@ -4,6 +4,8 @@ use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_segmentation::UnicodeSegmentation as _;
 
+use crate::unseen::is_unseen;
+
 /// Characters of a detail, at most.
 pub(super) const DETAIL: usize = 500;
 /// Characters of one quotation in it, at most.
@@ -33,24 +35,10 @@ pub(super) fn quoted(text: &str) -> String {
 /// A text without anything that steers, at most so many characters long.
 pub(super) fn shown(text: &str, most: usize) -> String {
     use std::fmt::Write as _;
-    let (ignorable, category) =
-        (CodePointSetData::new::<DefaultIgnorableCodePoint>(), CodePointMapData::<GeneralCategory>::new());
-    let steers = |c: char| {
-        c.is_control()
-            || ignorable.contains(c)
-            || matches!(
-                category.get(c),
-                GeneralCategory::Format
-                    | GeneralCategory::LineSeparator
-                    | GeneralCategory::ParagraphSeparator
-                    | GeneralCategory::PrivateUse
-                    | GeneralCategory::Unassigned
-            )
-    };
     let (mut out, mut length) = (String::new(), 0);
     for c in text.chars() {
         let mut piece = String::new();
-        if steers(c) {
+        if is_unseen(c) {
             let _ = write!(piece, "\\u{{{:x}}}", u32::from(c));
         } else {
             piece.push(c);

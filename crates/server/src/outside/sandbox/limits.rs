@@ -32,8 +32,9 @@ pub(super) const ERRAND: usize = 60 << 10;
 /// How often the watchdog looks, where no cgroup counts memory.
 pub(super) const WATCH: Duration = Duration::from_millis(100);
 
-/// Commands at once where no cgroup keeps one from taking another's memory.
-pub(super) const SLOTS_WITHOUT_GROUP: usize = 2;
+/// Commands at once at least, however few cores there are, and where no cgroup keeps one from taking another's memory: a
+/// sender has two of them at most and what is verified outside of jobs has one, so that there is one for somebody else.
+pub(super) const LEAST_SLOTS: usize = 4;
 
 /// Commands at once at most.
 pub(super) const SLOTS: usize = 8;

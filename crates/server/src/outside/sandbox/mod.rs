@@ -275,7 +275,7 @@ impl Sandbox {
         group::sweep(staging::PREFIX, |name| staging::alive(&parent.join(name)));
         let home = Home::make(parent, Access::OneUser)?;
         let groups = if with_groups { Groups::find(home.name()) } else { None };
-        let slots = if groups.is_some() { cores() } else { limits::SLOTS_WITHOUT_GROUP };
+        let slots = if groups.is_some() { cores() } else { limits::LEAST_SLOTS };
         Ok(Self(Arc::new(Inner {
             backend: Backend::Bubblewrap(Confined { bubblewrap, groups, spawner: Arc::new(Spawner::start()?) }),
             slots: Slots::of_users(slots, parent)?,
@@ -365,7 +365,7 @@ impl Backend {
 
 /// Commands at once where the kernel counts what each takes.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).clamp(2, limits::SLOTS)
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(limits::LEAST_SLOTS, limits::SLOTS)
 }
 
 impl Drop for Confined {
