@@ -10,6 +10,9 @@ mod crash;
 mod crowds;
 mod dice;
 mod exchange;
+#[expect(dead_code, reason = "the server's tests need more of it")]
+#[path = "../../../server/tests/fake_stripe/mod.rs"]
+mod fake_stripe;
 mod judge;
 mod limits;
 mod load;
@@ -17,6 +20,7 @@ mod meaning;
 mod nodes;
 mod operator;
 mod outage;
+mod payouts;
 mod powercut;
 mod promises;
 mod proof;

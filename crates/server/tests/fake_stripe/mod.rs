@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, Method, Response, Uri};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
-pub(crate) mod people;
+mod people;
 mod routes;
 
 /// What requests must bring.
@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     ActsAndHangs,
     /// The connection ends, and nothing is done.
     HangsUp,
+    /// No answer ever comes, and nothing is done.
+    Hangs,
     /// It is under way until `release`, whether or not whoever asked is still there; then it is done.
     IsSlow,
     /// 429, and nothing is done.
@@ -174,6 +176,7 @@ async fn serve(
     };
     match fault {
         Some(Fault::HangsUp) => hang_up(),
+        Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::TooMany) => {
             let error = json!({"type": "invalid_request_error", "code": "rate_limit",
                 "message": "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."});
@@ -289,7 +292,7 @@ fn is_allowed(request: &Request, header: &impl Fn(&str) -> Option<String>) -> Re
 
 /// The fields of a form or a query, decoded.
 fn url_fields(text: &[u8]) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(text).into_owned().collect()
+    form_urlencoded::parse(text).into_owned().collect()
 }
 
 /// An `invalid_request_error`.

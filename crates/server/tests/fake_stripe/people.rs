@@ -87,6 +87,13 @@ impl FakeStripe {
         found.unwrap()["id"].as_str().unwrap().to_owned()
     }
 
+    /// The setup intent of a secret that was made for a page of one's own.
+    pub(crate) fn setup_intent_of(&self, secret: &str) -> String {
+        let books = self.books();
+        let found = books.objects["setup_intent"].iter().find(|intent| intent["client_secret"] == secret);
+        found.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
     /// Somebody pays on a page; the intent.
     pub(crate) fn pay(&self, session: &str) -> String {
         let mut books = self.books();
@@ -233,11 +240,4 @@ fn complete(books: &mut Books, session: &str, intent: &str, status: &str, kind: 
     let own = json!({"status": "complete", "payment_status": status, "payment_intent": intent, "url": null});
     let session = books.change("checkout.session", session, own);
     books.tell(kind, &session);
-}
-
-/// The setup intent of a secret that was made for a page of one's own.
-pub(crate) fn setup_intent_of(fake: &FakeStripe, secret: &str) -> String {
-    let books = fake.books();
-    let found = books.objects["setup_intent"].iter().find(|intent| intent["client_secret"] == secret);
-    found.unwrap()["id"].as_str().unwrap().to_owned()
 }

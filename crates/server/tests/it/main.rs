@@ -30,6 +30,7 @@ mod matrix;
 mod meaning;
 mod money;
 mod openapi;
+mod payments;
 mod races;
 mod rates;
 mod room;

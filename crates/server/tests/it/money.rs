@@ -89,10 +89,7 @@ impl Schedule {
             let account = schedule.stripe.newest("account");
             schedule.stripe.activate(&account, true);
             let secret = until_done(&user, "/api/wallet/setup-payment-method").await;
-            let intent = crate::fake_stripe::people::setup_intent_of(
-                &schedule.stripe,
-                secret["client_secret"].as_str().unwrap(),
-            );
+            let intent = schedule.stripe.setup_intent_of(secret["client_secret"].as_str().unwrap());
             schedule.stripe.save_card(&intent);
         }
         schedule.deliver_all().await;
