@@ -22,14 +22,18 @@ pub(crate) fn change(cents: i64) -> String {
     format!("{sign}{}", money(cents))
 }
 
-/// Reads an amount in dollars, such as `20`, `20.50` or `$20`, within these bounds of cents; in cents.
+/// Reads an amount in dollars, such as `20.50` or `$20`, within these bounds of cents; in cents. A bare `20` could be
+/// meant as cents, in which prices are given, and is refused.
 pub(crate) fn parse_dollars(text: &str, bounds: &RangeInclusive<i64>) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is not an amount of dollars: write it like 20 or 20.50");
+    let wrong = || format!("{text:?} is not an amount of dollars: write it like 20.50 or $20");
     let number = text.strip_prefix('$').unwrap_or(text);
     let (whole, cents) = number.split_once('.').unwrap_or((number, "00"));
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(cents) || cents.len() != 2 {
         return Err(wrong());
+    }
+    if !text.contains(['$', '.']) {
+        return Err(format!("{text} could be dollars or cents: write {text}.00 for dollars"));
     }
     // What is too long to be counted is too much.
     let amount = format!("{whole}{cents}").parse().unwrap_or(i64::MAX);
@@ -159,14 +163,18 @@ mod tests {
     #[test]
     fn amounts_are_read_as_dollars() {
         let bounds = 500..=1_000_000;
-        for (text, cents) in [("20", 2000), ("$20", 2000), ("20.50", 2050), ("5", 500), ("10000.00", 1_000_000)] {
+        for (text, cents) in [("20.00", 2000), ("$20", 2000), ("20.50", 2050), ("$5", 500), ("10000.00", 1_000_000)] {
             assert_eq!(parse_dollars(text, &bounds), Ok(cents), "{text}");
         }
-        for text in ["4.99", "0", "10000.01", "99999999999999999999"] {
+        for text in ["4.99", "$0", "10000.01", "$99999999999999999999"] {
             assert_eq!(parse_dollars(text, &bounds).unwrap_err(), "it must be $5.00 to $10000.00", "{text}");
         }
+        assert_eq!(
+            parse_dollars("20", &bounds).unwrap_err(),
+            "20 could be dollars or cents: write 20.00 for dollars"
+        );
         for wrong in ["", "$", ".50", "20.", "20.5", "20.505", "-20", "+20", "20,50", "1,000", "2e1", "20 ", "€20"] {
-            assert!(parse_dollars(wrong, &bounds).unwrap_err().contains("write it like 20 or 20.50"), "{wrong}");
+            assert!(parse_dollars(wrong, &bounds).unwrap_err().contains("write it like 20.50 or $20"), "{wrong}");
         }
     }
 

@@ -214,8 +214,8 @@ const BOARD_EXAMPLES: &str = "Examples:
   clawrk board --watch --json | jq -r 'select(.event == \"job\") | .job.title'";
 
 const WALLET_EXAMPLES: &str = "Examples:
-  clawrk wallet topup 20
-  clawrk wallet auto-topup on --amount 20 --below 5
+  clawrk wallet topup 20.00
+  clawrk wallet auto-topup on --amount 20.00 --below 5.00
   clawrk wallet connect
   clawrk wallet withdraw 12.50
 

@@ -161,7 +161,7 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     assert_eq!(code, 0, "{text}");
     assert!(text.starts_with("https://checkout.example/cs_1\n$20.00 paid in.\n"), "{text}");
 
-    let (code, text) = run("wallet withdraw 5 -y");
+    let (code, text) = run("wallet withdraw 5.00 -y");
     assert_eq!(code, 1);
     assert!(text.contains("not_connected") && text.contains("hint: `clawrk wallet connect` sets up"), "{text}");
     let (code, text) = run("wallet connect --no-wait");
@@ -170,9 +170,9 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     assert!(run("wallet connect status").1.starts_with("pending\n"));
     stripe.books().is_active = true;
     assert!(run("wallet connect status").1.starts_with("active\n"));
-    let (code, text) = run("wallet withdraw 25 -y");
+    let (code, text) = run("wallet withdraw 25.00 -y");
     assert_eq!(code, 4, "{text}");
-    let (code, text) = run("wallet withdraw 5 -y");
+    let (code, text) = run("wallet withdraw 5.00 -y");
     assert_eq!(code, 0, "{text}");
     assert!(text.starts_with("$5.00 paid out.\n"), "{text}");
     let payments = server.json(&exchange, &ada, &["wallet", "payments"]);

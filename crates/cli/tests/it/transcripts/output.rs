@@ -84,8 +84,8 @@ fn failures_are_documents_too() {
         ada $ accept --json
         ada $ submit -t '' --json
         ada $ jobs --json --server http://127.0.0.1:1
-        ada $ wallet topup 20 --json
-        ada $ wallet withdraw 20 --json
+        ada $ wallet topup 20.00 --json
+        ada $ wallet withdraw 20.00 --json
         stranger $ jobs --json
         operator $ admin reconcile --json
         operator $ admin audit --data-dir elsewhere --json

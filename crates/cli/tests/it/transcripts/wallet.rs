@@ -7,19 +7,19 @@ fn where_no_payments_are_taken_that_is_said_with_what_to_do() {
     let mut story = Transcript::of(&[("ada", 2000)]);
     story.play(
         "ada $ wallet
-        ada $ wallet topup 20
+        ada $ wallet topup 20.00
         ada $ wallet topup 4.99
         ada $ wallet topup 10000.01
         ada $ wallet topup '$20'
         ada $ wallet topup -5
         ada $ wallet topup 12.5
         ada $ wallet topup twenty
-        ada $ wallet withdraw 20
-        ada $ wallet withdraw 20 -y
+        ada $ wallet withdraw 20.00
+        ada $ wallet withdraw 20.00 -y
         ada $ wallet auto-topup
-        ada $ wallet auto-topup on --amount 20 --below 5
-        ada $ wallet auto-topup on --amount 20
-        ada $ wallet auto-topup on --amount 20 --below 0
+        ada $ wallet auto-topup on --amount 20.00 --below 5.00
+        ada $ wallet auto-topup on --amount 20.00
+        ada $ wallet auto-topup on --amount 20.00 --below 0.00
         ada $ wallet auto-topup off
         ada $ wallet card
         ada $ wallet connect
@@ -28,7 +28,7 @@ fn where_no_payments_are_taken_that_is_said_with_what_to_do() {
         ada $ wallet ledger
         ada $ wallet payments
         ada $ wallet payments 01970000-0000-7000-8000-000000000000
-        stranger $ wallet topup 20
+        stranger $ wallet topup 20.00
         operator $ admin payments
         operator $ admin payments resolve
         operator $ admin payments resolve nothing --not-paid
