@@ -287,6 +287,10 @@ pub(crate) const DROP_RECEIPTS: &str = "DELETE FROM receipts WHERE created_at <=
 /// Where sealed pieces are.
 pub(crate) const SEALED_TABLES: [&str; 3] = ["seal", "briefs", "receipts"];
 
+/// PostgreSQL alone: how many others may still see rows of this database that have gone.
+pub(crate) const SEEN_BY_OTHERS: &str = "SELECT COUNT(*) FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL";
+
 /// What is sealed of jobs and of kept answers, behind a place.
 pub(crate) const SEALED_ENV: &str =
     "SELECT job_id, sealed_env FROM briefs WHERE sealed_env IS NOT NULL AND job_id > $1 ORDER BY job_id LIMIT $2";

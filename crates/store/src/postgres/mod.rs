@@ -34,7 +34,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, NoTls};
 
@@ -53,6 +53,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often a transaction that lost a race is run again.
 const RETRIES: u32 = 5;
+/// So often it is looked whether others still see what has gone, and so long is waited between: half a minute.
+const OTHERS_END: u32 = 120;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// What each connection is set to. No lock is waited for longer than 10 s: whoever holds one that long is stuck.
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s';
@@ -168,6 +171,13 @@ impl Backend for Postgres {
         // Whole tables are written anew, which may take its time.
         client.batch_execute("SET statement_timeout = 0").await?;
         for table in sql::SEALED_TABLES {
+            // Whoever began before the rows went still sees them, an ANALYZE for one: they would be written anew, too.
+            for _ in 0..OTHERS_END {
+                if client.query_one(sql::SEEN_BY_OTHERS, &[]).await?.get::<_, i64>(0) == 0 {
+                    break;
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
             client.batch_execute(&format!("VACUUM (FULL) {table}")).await?;
         }
         client.batch_execute("SET statement_timeout = '30s'").await?;
@@ -227,7 +237,7 @@ impl Node {
             match self.transact(order).await {
                 Err(error) if lost_race(&error) && again < RETRIES => {
                     tracing::debug!(%error, again, "a transaction lost a race and is run again");
-                    tokio::time::sleep(backoff(order, again)).await;
+                    sleep(backoff(order, again)).await;
                     again += 1;
                 }
                 reply => break reply?,
