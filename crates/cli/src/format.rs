@@ -169,10 +169,7 @@ mod tests {
         for text in ["4.99", "$0", "10000.01", "$99999999999999999999"] {
             assert_eq!(parse_dollars(text, &bounds).unwrap_err(), "it must be $5.00 to $10000.00", "{text}");
         }
-        assert_eq!(
-            parse_dollars("20", &bounds).unwrap_err(),
-            "20 could be dollars or cents: write 20.00 for dollars"
-        );
+        assert_eq!(parse_dollars("20", &bounds).unwrap_err(), "20 could be dollars or cents: write 20.00 for dollars");
         for wrong in ["", "$", ".50", "20.", "20.5", "20.505", "-20", "+20", "20,50", "1,000", "2e1", "20 ", "€20"] {
             assert!(parse_dollars(wrong, &bounds).unwrap_err().contains("write it like 20.50 or $20"), "{wrong}");
         }

@@ -47,6 +47,7 @@ pub(crate) type Wallets = BTreeMap<UserId, Wallet>;
 pub(crate) fn wallets_of(writes: &[Write]) -> BTreeSet<UserId> {
     let user = |write: &Write| match write {
         Write::CreateJob(job) => Some(job.sender),
+        Write::Owe(user, _) => Some(*user),
         write => write.wallet().map(|(user, _)| user),
     };
     writes.iter().filter_map(user).collect()
@@ -55,7 +56,8 @@ pub(crate) fn wallets_of(writes: &[Write]) -> BTreeSet<UserId> {
 /// The statements that write a change down, in order; each wallet that it touches is written once, at the end. A log goes
 /// on behind its last line.
 pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -> Vec<Statement> {
-    let mut moved: BTreeMap<UserId, Cents> = BTreeMap::new();
+    // What each has more, and what each owes more.
+    let mut moved: BTreeMap<UserId, [Cents; 2]> = BTreeMap::new();
     let mut statements = Vec::with_capacity(writes.len() + 2);
     for write in writes {
         match write {
@@ -66,7 +68,7 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -
             }
             Write::Transfer(transfer) => {
                 let previous = transfer.wallet().and_then(|(user, delta)| {
-                    let sum = moved.entry(user).or_default();
+                    let [sum, _] = moved.entry(user).or_default();
                     *sum = *sum + delta;
                     wallets.entry(user).or_default().last_transfer.replace(transfer.id)
                 });
@@ -97,10 +99,11 @@ pub(crate) fn statements(writes: &[Write], mut wallets: Wallets, log_end: i64) -
             }
             Write::CreatePayment(payment) => statements.push(payments::create(payment)),
             Write::UpdatePayment(payment) => statements.push(payments::update(payment)),
-            Write::Owe(user, more) => statements.push(one(
-                "UPDATE wallets SET owed_cents = owed_cents + $1 WHERE user_id = $2",
-                vec![(*more).into(), (*user).into()],
-            )),
+            Write::Owe(user, more) => {
+                wallets.entry(*user).or_default();
+                let [_, owed] = moved.entry(*user).or_default();
+                *owed = *owed + *more;
+            }
             Write::Stripe(user, ids) => statements.push(payments::stripe_ids(*user, ids)),
             Write::AutoTopUp(user, auto) => statements.extend(payments::auto_top_up(*user, auto)),
             Write::CreateNotice(notice, at) => statements.push(payments::create_notice(notice, *at)),
@@ -355,10 +358,11 @@ fn create_transfer(transfer: &Transfer, previous: Option<TransferId>) -> Stateme
     )
 }
 
-fn update_wallet(user: UserId, moved: Cents, wallet: &Wallet) -> Statement {
+fn update_wallet(user: UserId, [moved, owed]: [Cents; 2], wallet: &Wallet) -> Statement {
     one(
-        "UPDATE wallets SET balance_cents = balance_cents + $1, last_transfer = $2, last_job = $3 WHERE user_id = $4",
-        vec![moved.into(), wallet.last_transfer.into(), wallet.last_job.into(), user.into()],
+        "UPDATE wallets SET balance_cents = balance_cents + $1, owed_cents = owed_cents + $2, last_transfer = $3,
+                            last_job = $4 WHERE user_id = $5",
+        vec![moved.into(), owed.into(), wallet.last_transfer.into(), wallet.last_job.into(), user.into()],
     )
 }
 

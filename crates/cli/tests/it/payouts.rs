@@ -27,9 +27,13 @@ fn paying(exchange: Exchange) -> (Exchange, FakeStripe) {
     (exchange, stripe)
 }
 
+fn client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+    reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap()
+}
+
 async fn asked(server: &Server, user: &User, path: &str, body: Option<&Value>) -> Value {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-    let url = format!("{}{path}", server.url);
+    let (client, url) = (client(), format!("{}{path}", server.url));
     let request = match body {
         Some(body) => client.post(url).header("content-type", "application/json").body(body.to_string()),
         None => client.get(url),
@@ -167,9 +171,8 @@ async fn a_notice_that_was_acknowledged_is_worked_off_after_a_kill() {
         stripe.pay(&stripe.session_at(page["url"].as_str().unwrap()));
         for notice in stripe.notices() {
             let (body, signature) = stripe.signed(&notice);
-            let client = reqwest::Client::builder().build().unwrap();
             let url = format!("{}/api/stripe/webhook", server.url);
-            let told = client.post(url).header("stripe-signature", signature).body(body).send().await.unwrap();
+            let told = client().post(url).header("stripe-signature", signature).body(body).send().await.unwrap();
             assert_eq!(told.status(), 200);
         }
         // At once: 200 was sent after it was kept.

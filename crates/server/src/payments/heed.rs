@@ -77,7 +77,7 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
                     let amount = cents(dispute.amount, &dispute.currency);
                     let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
                     let is_closed = event.kind == "charge.dispute.closed";
-                    let won = is_closed.then(|| matches!(dispute.status.as_str(), "won" | "warning_closed"));
+                    let won = is_closed.then_some(matches!(dispute.status.as_str(), "won" | "warning_closed"));
                     let dispute = dispute.id;
                     about(payment, amount, |payment, amount| Happened::Disputed { payment, dispute, amount, won })
                 }

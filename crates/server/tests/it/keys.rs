@@ -78,7 +78,8 @@ async fn every_route_asks_for_its_scope() {
     }
     let document = app.anonymous().get("/openapi.json").await.expect(200);
     // Fields that a route does not know are ignored: one body is right for all of them.
-    let body = json!({"prompt": "x", "confirmed": true, "name": "x", "verdict": "pass", "output_text": "x"});
+    let body = json!({"prompt": "x", "confirmed": true, "name": "x", "verdict": "pass", "output_text": "x",
+        "amount_cents": 500, "enabled": false});
     let body = Some(body.to_string().into_bytes());
     let mut table = String::new();
     for (path, methods) in document["paths"].as_object().unwrap() {

@@ -22,6 +22,7 @@ pub enum Kind {
     Agent,
     Job,
     Key,
+    Payment,
     Upload,
     User,
 }
@@ -30,7 +31,7 @@ impl Kind {
     /// An id that nothing has.
     pub fn nobodys(self) -> &'static str {
         match self {
-            Self::Agent | Self::Upload | Self::User => "01941f29-7c00-7000-8000-000000000000",
+            Self::Agent | Self::Payment | Self::Upload | Self::User => "01941f29-7c00-7000-8000-000000000000",
             Self::Job | Self::Key => "000000000000",
         }
     }
@@ -71,6 +72,7 @@ impl Operation {
             ("/api/keys/", Kind::Key),
             ("/api/uploads/", Kind::Upload),
             ("/api/users/", Kind::User),
+            ("/api/wallet/payments/", Kind::Payment),
         ]);
         let kind = kinds.into_iter().find(|(prefix, _)| self.path.starts_with(prefix));
         let (prefix, kind) = kind.unwrap_or_else(|| panic!("what does the id in {} name?", self.path));
@@ -105,6 +107,8 @@ fn value(operation: &str, field: &str) -> Value {
         "criteria" => json!(["it counts to ten"]),
         "price_cents" | "estimated_price_cents" => json!(500),
         "time_limit_seconds" | "estimated_time_limit_seconds" => json!(600),
+        "amount_cents" | "threshold_cents" => json!(500),
+        "enabled" | "page" => json!(false),
         "confirmed" => json!(true),
         "envVars" => json!({"A": "b"}),
         "attachments" | "checks" | "output_attachments" => json!([]),

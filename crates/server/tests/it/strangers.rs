@@ -37,6 +37,7 @@ async fn owner(app: &TestApp) -> Owner {
         (Kind::Agent, agent.clone()),
         (Kind::Key, keys[0]["id"].as_str().unwrap().to_owned()),
         (Kind::Upload, uploaded(&user, "list.txt").await),
+        (Kind::Payment, app.payment(&user, 5_00).await),
     ];
     for status in ["held", "accepted", "submitted", "verified", "failed", "cancelled"] {
         let job = user.job(status, 1_00).await;
@@ -70,7 +71,7 @@ impl Owner {
     /// All that is theirs, as they see it.
     async fn sees(&self) -> Vec<Value> {
         let mut seen = Vec::new();
-        for path in ["/api/agents", "/api/keys", "/api/jobs", "/api/wallet/balance"] {
+        for path in ["/api/agents", "/api/keys", "/api/jobs", "/api/wallet/balance", "/api/wallet/payments"] {
             seen.push(self.user.get(path).await.expect(200));
         }
         seen.push(self.worker.get("/api/users/status").await.expect(200));
@@ -127,7 +128,7 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
         }
         probed.insert(kind);
     }
-    assert_eq!(probed, BTreeSet::from([Kind::Agent, Kind::Job, Kind::Key, Kind::Upload, Kind::User]));
+    assert_eq!(probed, BTreeSet::from([Kind::Agent, Kind::Job, Kind::Key, Kind::Payment, Kind::Upload, Kind::User]));
     assert_eq!(owner.sees().await, before, "and nothing has changed");
 }
 

@@ -9,7 +9,7 @@ use axum::extract::connect_info::MockConnectInfo;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use clawrk_domain::action::NewUser;
 use clawrk_domain::key::NewKey;
-use clawrk_domain::{Cents, Policy, Scopes, Timestamp};
+use clawrk_domain::{Action, Actor, Answer as Begun, Cents, Command, Policy, Scopes, Timestamp};
 use clawrk_server::apikey::FreshKey;
 use clawrk_server::app::Outside;
 use clawrk_server::edge::Limits;
@@ -20,7 +20,7 @@ use clawrk_server::outside::structurer::Structurer;
 use clawrk_server::tasks::{counting, runner, verifying};
 use clawrk_server::vault::Vault;
 use clawrk_server::{App, meaning, router, serve};
-use clawrk_store::{Clock, Store};
+use clawrk_store::{Clock, Outcome, Request as Submitted, Store};
 use futures_util::future::{BoxFuture, join_all};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -250,6 +250,15 @@ impl TestApp {
         };
         let data = Arc::clone(&self.data);
         Self::over(store, Outside::default(), LOOPBACK, self.clock.clone(), data, self.app.limits).await
+    }
+
+    /// The user is about to pay in, where there may be nobody to pay; the payment.
+    pub async fn payment(&self, user: &User, cents: i64) -> String {
+        let (actor, action) = (Actor::User(user.id.parse().unwrap()), Action::TopUp(Cents(cents)));
+        let command = Command { seed: clawrk_server::random::seed(), actor, action };
+        let done = self.app.store.submit(Submitted { command, receipt: None }).await.unwrap();
+        let Outcome::Done(Begun::Payment(payment)) = done else { panic!("a payment was begun: {done:?}") };
+        payment.id.to_string()
     }
 
     /// The operator gives balance.

@@ -17,7 +17,7 @@ use crate::throwaway::{Throwaway, connect, server};
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
 
 /// Every table of both schemas, in the order of a dump.
-pub(crate) const TABLES: [&str; 22] = [
+pub(crate) const TABLES: [&str; 25] = [
     "users",
     "wallets",
     "agents",
@@ -40,6 +40,9 @@ pub(crate) const TABLES: [&str; 22] = [
     "uploads",
     "upload_uses",
     "budgets",
+    "payments",
+    "notices",
+    "auto_topups",
 ];
 
 /// A store on a database of its own.

@@ -25,14 +25,14 @@ const NOON: i64 = 1_735_732_800;
 const WITHIN: Duration = Duration::from_millis(1500);
 
 /// An exchange, and the Stripe that it deals with.
-struct Bank {
-    app: TestApp,
-    stripe: FakeStripe,
+pub struct Bank {
+    pub app: TestApp,
+    pub stripe: FakeStripe,
     granted: i64,
 }
 
 impl Bank {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let stripe = FakeStripe::start(NOON);
         let setting = StripeSetting {
             secret_key: SECRET_KEY.to_owned(),
