@@ -219,8 +219,8 @@ impl Error {
 
     /// 503: Stripe cannot be reached.
     pub(crate) fn stripe_unavailable() -> Self {
-        let message = "Stripe cannot be reached, or does not answer as it should: try again soon, with the same \
-                       Idempotency-Key";
+        let message = "Stripe cannot be reached, or does not answer as it should: try again soon, and with another \
+                       Idempotency-Key if the same one does not help";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stripe_unavailable", message).retry_after(5)
     }
 
