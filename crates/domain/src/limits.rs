@@ -40,6 +40,8 @@ pub const UPLOAD_BYTES: u64 = 25 << 20;
 pub const ENV_VARS: usize = 50;
 /// Bytes of all names and values of a job's environment variables.
 pub const ENV_BYTES: usize = 32 * 1024;
+/// Variables that shells do not let be set, or not to any value.
+const KEPT_VARIABLES: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "OPTIND", "PPID", "SHELLOPTS", "UID"];
 /// The lowest and highest price, in cents.
 pub const PRICE_CENTS: std::ops::RangeInclusive<i64> = 100..=100_000;
 /// The shortest and longest time limit, in seconds.
@@ -125,6 +127,11 @@ pub fn env_vars(vars: &BTreeMap<String, String>) -> Result<(), Rejection> {
         if !is_variable(name) {
             return refuse(format!("names must be letters, digits and _, not starting with a digit, unlike {name:?}"));
         }
+        if KEPT_VARIABLES.contains(&name.as_str()) || name.starts_with("CLAWRK_VALUE_") {
+            return refuse(format!(
+                "{name} is a name that shells, or command checks, keep for themselves: take another"
+            ));
+        }
         if value.contains('\0') {
             return refuse(format!("the value of {name} must not have a NUL character"));
         }
@@ -146,7 +153,9 @@ pub fn is_variable(name: &str) -> bool {
 fn is_blank(text: &str) -> bool {
     let (ignorable, category) =
         (CodePointSetData::new::<DefaultIgnorableCodePoint>(), CodePointMapData::<GeneralCategory>::new());
-    text.chars().all(|c| c.is_whitespace() || ignorable.contains(c) || category.get(c) == GeneralCategory::Format)
+    text.chars().all(|c| {
+        c.is_whitespace() || c == '\u{2800}' || ignorable.contains(c) || category.get(c) == GeneralCategory::Format
+    })
 }
 
 fn at_most(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
@@ -183,6 +192,7 @@ mod tests {
             "\u{fe0f}\u{e0100}", // variation selectors
             "\u{34f}",           // grapheme joiner
             "\u{e0041}",         // a tag
+            "\u{2800}",          // a blank pattern of Braille
             "\u{fff9}",          // an annotation's beginning: a format character that is not ignorable
             " \u{200b} \u{3000}\u{2060}",
         ] {

@@ -33,6 +33,9 @@ A line:
 Example:
   clawrk eval judge --cases evals/judge.jsonl --llm-model gpt-4.1-mini";
 
+/// So often a provider is waited for that wants to be left alone for a while.
+const PATIENCE: usize = 5;
+
 /// Arguments of `eval judge`.
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
@@ -99,6 +102,7 @@ impl Labelled {
         if criteria.is_empty() {
             return Err("criteria must have a criterion at least".to_owned());
         }
+        clawrk_domain::limits::criteria(&criteria).map_err(|refused| refused.to_string())?;
         let expect = match fields.0.remove("expect") {
             Some(Value::String(word)) if word == "pass" => Expected::Pass,
             Some(Value::String(word)) if word == "fail" => Expected::Fail,
@@ -225,7 +229,13 @@ pub(super) async fn run(args: &JudgeArgs, out: &Output) -> Result<(), Failure> {
     let mut criteria = Tally::default();
     for (number, labelled) in cases.iter().enumerate() {
         live.line(&format!("judging {} of {}", number + 1, cases.len()));
-        let found = judge.judge(&labelled.case(), args.price_cents, &|_| {}).await;
+        let mut found = judge.judge(&labelled.case(), args.price_cents, &|_| {}).await;
+        for _ in 0..PATIENCE {
+            let Some(pause) = found.as_ref().err().and_then(|failure| failure.pause_seconds) else { break };
+            live.line(&format!("judging {} of {}: the provider wants {pause} s of rest", number + 1, cases.len()));
+            tokio::time::sleep(Duration::from_secs(pause.clamp(1, 60).unsigned_abs())).await;
+            found = judge.judge(&labelled.case(), args.price_cents, &|_| {}).await;
+        }
         let did = found.as_ref().ok().map(|found| found.iter().all(|criterion| criterion.pass));
         overall.count(labelled.is_right(), did);
         families.entry(labelled.family()).or_default().count(labelled.is_right(), did);

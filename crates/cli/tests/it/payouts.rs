@@ -82,7 +82,8 @@ async fn assert_paid_once(exchange: &Exchange, server: &Server, user: &User, str
     let transfers = books.objects.get("transfer").into_iter().flatten();
     let mut paid: Vec<i64> = transfers.clone().map(|transfer| transfer["amount"].as_i64().unwrap()).collect();
     let mut groups: Vec<&str> = transfers.map(|transfer| transfer["transfer_group"].as_str().unwrap()).collect();
-    (paid.sort_unstable(), groups.sort_unstable());
+    paid.sort_unstable();
+    groups.sort_unstable();
     groups.dedup();
     assert_eq!((paid.as_slice(), groups.len()), (cents, cents.len()));
     assert_eq!(books.wrong, Vec::<String>::new());

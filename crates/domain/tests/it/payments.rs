@@ -169,7 +169,7 @@ fn a_wallet_that_owes_spends_nothing_until_it_has_paid() {
 fn what_does_not_fit_is_for_people_and_credits_nothing() {
     let (mut world, user) = world(0);
     let payment = begun(world.act(Actor::User(user), Action::TopUp(Cents(10_00))).unwrap()).id;
-    for (number, amount) in [(1, Some(Cents(9_99))), (2, None), (3, Some(Cents(100_000_00)))] {
+    for (number, amount) in [(1, Some(Cents(9_99))), (2, None), (3, Some(Cents(10_000_000)))] {
         tell(&mut world, number, Happened::Paid { payment, reference: "cs_1".to_owned(), intent: None, amount });
     }
     assert_eq!((world.wallets[&user].0, world.payments[&payment].state), (0, PaymentState::Open));

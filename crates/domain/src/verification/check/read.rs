@@ -25,7 +25,7 @@ const NAME: usize = 255;
 /// What is wrong with a check: a field, after a dot, or none, and how the sentence goes on.
 type Wrong = (&'static str, String);
 
-/// Reads the checks of a job, or says which one is wrong, and how. Fields that no check has are ignored.
+/// Reads the checks of a job, or says which one is wrong, and how. A field that such a check does not have is refused.
 pub fn read_checks(values: &[Value]) -> Result<Vec<Check>, Rejection> {
     bounded(values.len(), CHECK_BYTES, || values.iter().map(|value| value.to_string().len()).sum())?;
     let checks = values.iter().enumerate().map(|(at, value)| read(value).map_err(refused(at)));
@@ -68,7 +68,9 @@ fn bounded(checks: usize, most: usize, bytes: impl Fn() -> usize) -> Result<(), 
 fn read(value: &Value) -> Result<Check, Wrong> {
     let Value::Object(fields) = value else { return Err(("", must_be("an object", Some(value)))) };
     let fields = Fields(fields);
-    Ok(match fields.text("type", ".type")?.as_str() {
+    let kind = fields.text("type", ".type")?;
+    fields.only(&kind)?;
+    Ok(match kind.as_str() {
         "command" => Check::Command {
             run: fields.text("run", ".run")?,
             timeout_seconds: match fields.number("timeout_seconds", ".timeout_seconds")? {
@@ -102,6 +104,24 @@ fn read(value: &Value) -> Result<Check, Wrong> {
 struct Fields<'a>(&'a Map<String, Value>);
 
 impl Fields<'_> {
+    /// Refuses a field that such a check does not have: misspelt, it would ask for nothing.
+    fn only(&self, kind: &str) -> Result<(), Wrong> {
+        let known: &[&str] = match kind {
+            "command" => &["type", "run", "timeout_seconds", "env"],
+            "regex" => &["type", "pattern"],
+            "contains" => &["type", "text"],
+            "min_words" => &["type", "count"],
+            "json_schema" => &["type", "schema"],
+            "file" => &["type", "name", "max_bytes", "sha256"],
+            // It is refused for that.
+            _ => return Ok(()),
+        };
+        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(("", format!("must not have {}: {kind} has {}", quoted(name), known[1..].join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }

@@ -142,7 +142,7 @@ pub(super) fn understood(provider: Provider, name: &str, body: &[u8]) -> Result<
 fn openai(answer: OpenAi) -> Result<Answer, LlmError> {
     let choice = only(answer.choices).ok_or_else(|| nonsense("it has not one choice"))?;
     whole(choice.finish_reason.as_deref() != Some("length"))?;
-    if choice.message.refusal.is_some() {
+    if choice.message.refusal.is_some() || choice.finish_reason.as_deref() == Some("content_filter") {
         return Err(nonsense("the model declines"));
     }
     let text = choice.message.content.ok_or_else(|| nonsense("it has no content"))?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::naming::{VALUE, naming};
 use super::{Unsound, limits, seccomp, staging::Staging, watch};
 
 /// Where programs are looked for.
@@ -103,7 +104,11 @@ impl Bubblewrap {
             // Inside of the namespace, or it would be about all that the user runs, in other sandboxes too.
             command.arg(&self.prlimit).arg(format!("--nproc={}", limits::TASKS));
         }
-        command.args(["/bin/sh", "-c", start.run]);
+        if start.env.is_empty() {
+            command.args(["/bin/sh", "-c", start.run]);
+        } else {
+            command.args(["/bin/sh", "-c", &naming(start.env.keys()), "sh", start.run]);
+        }
         // Its environment is `/proc/1/environ` inside.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.fd_mappings(files).map_err(io::Error::other)?;
@@ -113,7 +118,10 @@ impl Bubblewrap {
     /// What becomes bubblewrap, one after the other: into the groups, under the limits, under another user.
     fn chain(&self, start: &Start<'_>) -> Command {
         let slot = start.staging.slot();
-        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        // Bubblewrap dies with the server, once it has begun: until then this sees to it.
+        let dies_with_us = ["--pdeathsig", "KILL"];
+        let mut words: Vec<std::ffi::OsString> = vec![self.setpriv.clone().into()];
+        words.extend(dies_with_us.map(Into::into));
         if !start.doors.is_empty() {
             words.extend(["/bin/sh", "-c", JOIN, "sh"].map(Into::into));
             words.push(start.doors.len().to_string().into());
@@ -143,6 +151,8 @@ impl Bubblewrap {
         }
         if let Some(uid) = slot.uid() {
             words.push(self.setpriv.clone().into());
+            // Another user begins without it.
+            words.extend(dies_with_us.map(Into::into));
             words.extend(
                 [format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()].map(Into::into),
             );
@@ -161,8 +171,8 @@ impl Bubblewrap {
         flags.words("--new-session --die-with-parent --clearenv");
         flags.words("--setenv PATH /usr/local/bin:/usr/bin:/bin --setenv HOME /tmp --setenv TMPDIR /tmp");
         flags.words("--setenv LANG C.UTF-8");
-        for (name, value) in start.env {
-            flags.word("--setenv").word(name).word(value);
+        for (number, value) in start.env.values().enumerate() {
+            flags.word("--setenv").word(&format!("{VALUE}{number}")).word(value);
         }
         flags.words("--ro-bind /usr /usr");
         for folder in ["bin", "sbin", "lib", "lib64"] {

@@ -7,7 +7,6 @@
 //! The container is kept when its command ends, until it has been asked how: a code of 125 to 127 may be the engine's
 //! word or the command's, and only the engine knows what ran out of memory. Then it is removed.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +18,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::engine::{Engine, Kind, LABEL};
+use super::naming::{VALUE, naming};
 use super::output::Printed;
 use super::run::{follow, keeping};
 use super::staging::Staging;
@@ -33,12 +33,6 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Podman itself ends what runs so much longer than it may: a server may have been killed.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// What the values of variables are called on their way.
-const VALUE: &str = "CLAWRK_VALUE_";
-
-/// Shells do not let these be set, or not to any value.
-const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "OPTIND", "PPID", "SHELLOPTS", "UID"];
 
 /// Docker gives these from the operator's own settings, and they may hold passwords.
 const PROXIES: &str =
@@ -136,7 +130,6 @@ impl Container {
         errand: Errand<'_>,
         output: impl FnMut(&str),
     ) -> Result<Ended, SandboxError> {
-        may_be_set(&errand.env)?;
         let deadline = Instant::now() + errand.timeout;
         let name = format!("clawrk-{}", hex::encode(random::unique()));
         let mut command = self.engine.client();
@@ -184,7 +177,11 @@ impl Container {
             words.extend(["--env".to_owned(), format!("{VALUE}{number}")]);
         }
         words.extend(["--entrypoint", "/bin/sh", &self.image, "-c"].map(str::to_owned));
-        words.extend([naming(&errand.env), "sh".to_owned(), errand.run.to_owned()]);
+        words.extend([
+            format!("unset {PROXIES}\n{}", naming(errand.env.keys())),
+            "sh".to_owned(),
+            errand.run.to_owned(),
+        ]);
         words
     }
 
@@ -271,22 +268,4 @@ fn narrowed(mut filter: Value) -> Value {
     rules.push(json!({ "names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [is_no_namespace] }));
     rules.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "args": [], "errnoRet": ENOSYS }));
     filter
-}
-
-/// Refuses variables that a shell would not set: their command would seem to fail.
-fn may_be_set(env: &BTreeMap<String, String>) -> Result<(), SandboxError> {
-    let refused = env.keys().find(|name| {
-        KEPT.contains(&name.as_str()) || name.starts_with(VALUE) || !clawrk_domain::limits::is_variable(name)
-    });
-    refused.map_or(Ok(()), |name| Err(SandboxError::Kept(name.clone())))
-}
-
-/// For the first shell: gives the values their names, and becomes the shell of the command.
-fn naming(env: &BTreeMap<String, String>) -> String {
-    let mut script = format!("unset {PROXIES}\n");
-    for (number, name) in env.keys().enumerate() {
-        script.push_str(&format!("{name}=\"${VALUE}{number}\"; export {name}; unset {VALUE}{number}\n"));
-    }
-    script.push_str("exec /bin/sh -c \"$1\"");
-    script
 }

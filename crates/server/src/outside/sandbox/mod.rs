@@ -26,6 +26,7 @@ mod container;
 mod engine;
 mod group;
 mod limits;
+mod naming;
 mod output;
 mod probe;
 mod run;
@@ -327,6 +328,7 @@ impl Sandbox {
         output: impl FnMut(&str),
     ) -> Result<Ended, SandboxError> {
         run::check(&errand)?;
+        naming::may_be_set(&errand.env)?;
         let _one_at_a_time = staging.running.lock().await;
         match &self.0.backend {
             Backend::Bubblewrap(confined) => run::run(confined, staging, errand, output).await,

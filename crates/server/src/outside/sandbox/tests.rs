@@ -327,6 +327,28 @@ async fn variables_reach_the_command_whatever_they_hold_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_variable_steers_nothing_that_confines_the_command() {
+    if is_missing() {
+        return;
+    }
+    for sandbox in [made(), watched()] {
+        let staging = sandbox.stage().await.unwrap();
+        // The loader of whatever is started with these tells so.
+        let env =
+            [("LD_DEBUG", "files"), ("LD_DEBUG_OUTPUT", "/tmp/loaded"), ("PATH", "/nowhere"), ("ENV", "/nowhere")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let run = "ulimit -u; for file in /tmp/loaded.*; do while read -r line; do case $line in \
+                   *'initialize program'*) echo \"$line\" ;; esac; done < $file; done";
+        let mut lines = Vec::new();
+        let errand = Errand { run, timeout: Duration::from_secs(20), env };
+        let ended = sandbox.run(&staging, errand, |line| lines.push(line.to_owned())).await.unwrap();
+        assert!(matches!(ended, Ended::Exit(_)), "{ended:?} {lines:?}");
+        assert!(lines.iter().any(|line| line.contains("/bin/sh")), "the control: the command has them, {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("prlimit")), "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn how_long_a_start_takes() {
     for sandbox in [made(), watched()] {
