@@ -150,7 +150,7 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     };
     let reconciled = || exchange.command(["admin", "reconcile", "--json"]).output().unwrap();
 
-    let waiting = begun(server.command(&exchange, &ada, &["wallet", "topup", "20"]));
+    let waiting = begun(server.command(&exchange, &ada, &["wallet", "topup", "20.00"]));
     let mut session = eventually("there is a page", || stripe.books().sessions.first().cloned());
     session["payment_status"] = "paid".into();
     // Nobody tells the exchange: it hears of it when the books are compared.
@@ -219,11 +219,11 @@ fn what_nobody_knows_the_outcome_of_is_shown_to_the_operator_who_says_it() {
     let run = |words: &[&str]| said(&server.command(&exchange, &ada, words).output().unwrap());
     assert_eq!(run(&["wallet", "connect", "--no-wait"]).0, 0);
     assert_eq!(run(&["wallet", "connect", "status"]).0, 0);
-    let (code, text) = run(&["wallet", "auto-topup", "on", "--amount", "20", "--below", "5"]);
+    let (code, text) = run(&["wallet", "auto-topup", "on", "--amount", "20.00", "--below", "5.00"]);
     assert!(code == 1 && text.contains("hint: `clawrk wallet card` saves one"), "{text}");
     assert!(run(&["wallet", "card", "--no-wait"]).1.starts_with("https://checkout.example/cs_1\n"));
 
-    let waiting = begun(server.command(&exchange, &ada, &["wallet", "withdraw", "5", "-y"]));
+    let waiting = begun(server.command(&exchange, &ada, &["wallet", "withdraw", "5.00", "-y"]));
     let parked = || {
         let parked = exchange.json(["admin", "payments", "--json"])["payments"].clone();
         parked.as_array().unwrap().first().cloned()

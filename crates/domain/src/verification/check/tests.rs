@@ -210,6 +210,14 @@ fn what_is_no_check_is_refused_in_words() {
         ),
         (json!({"type": "contains", "text": ""}), "checks[1].text must not be empty"),
         (json!({"type": "contains", "text": "\0"}), "checks[1].text must not have a NUL character"),
+        (
+            json!({"type": "file", "name": "a", "sha265": "00"}),
+            "checks[1] must not have \"sha265\": file has name, max_bytes, sha256",
+        ),
+        (
+            json!({"type": "regex", "pattern": "a", "flags": null}),
+            "checks[1] must not have \"flags\": regex has pattern",
+        ),
         (json!({"type": "min_words"}), "checks[1].count is missing"),
         (json!({"type": "min_words", "count": 0}), "checks[1].count must be from 1 to 500000"),
         (json!({"type": "min_words", "count": 1e9 as u64}), "checks[1].count must be from 1 to 500000"),
@@ -265,7 +273,7 @@ fn what_is_no_check_is_refused_in_words() {
 #[test]
 fn what_was_read_is_kept_and_read_again_as_the_same() {
     let checks = [
-        json!({"type": "command", "run": "make", "more": 1, "timeout_seconds": null}),
+        json!({"type": "command", "run": "make", "timeout_seconds": null}),
         json!({"type": "regex", "pattern": "a"}),
         json!({"type": "file", "name": "a", "max_bytes": null, "sha256": null}),
         json!({"type": "json_schema", "schema": {"type": "string"}}),

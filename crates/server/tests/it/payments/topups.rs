@@ -74,7 +74,8 @@ async fn a_charge_behind_a_page_waits_for_its_page() {
 
 #[tokio::test]
 async fn what_differs_from_our_record_is_parked_and_not_credited() {
-    let wrong: [(&str, fn(&mut Value)); 3] = [
+    type Change = fn(&mut Value);
+    let wrong: [(&str, Change); 3] = [
         ("more", |session| session["amount_total"] = 250_000.into()),
         ("euros", |session| session["currency"] = "eur".into()),
         ("nothing", |session| session["amount_total"] = Value::Null),
