@@ -40,6 +40,8 @@ pub const UPLOAD_BYTES: u64 = 25 << 20;
 pub const ENV_VARS: usize = 50;
 /// Bytes of all names and values of a job's environment variables.
 pub const ENV_BYTES: usize = 32 * 1024;
+/// What the names begin with that values of variables have on their way to a command.
+pub const VALUE_NAME: &str = "CLAWRK_VALUE_";
 /// Variables that shells do not let be set, or not to any value.
 const KEPT_VARIABLES: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "OPTIND", "PPID", "SHELLOPTS", "UID"];
 /// The lowest and highest price, in cents.
@@ -127,7 +129,7 @@ pub fn env_vars(vars: &BTreeMap<String, String>) -> Result<(), Rejection> {
         if !is_variable(name) {
             return refuse(format!("names must be letters, digits and _, not starting with a digit, unlike {name:?}"));
         }
-        if KEPT_VARIABLES.contains(&name.as_str()) || name.starts_with("CLAWRK_VALUE_") {
+        if is_kept(name) {
             return refuse(format!(
                 "{name} is a name that shells, or command checks, keep for themselves: take another"
             ));
@@ -140,6 +142,11 @@ pub fn env_vars(vars: &BTreeMap<String, String>) -> Result<(), Rejection> {
         return refuse(format!("must be at most {ENV_BYTES} bytes in all"));
     }
     Ok(())
+}
+
+/// Whether a command could not be given a variable of this name: shells, or whoever starts it, keep it for themselves.
+pub fn is_kept(name: &str) -> bool {
+    KEPT_VARIABLES.contains(&name) || name.starts_with(VALUE_NAME)
 }
 
 /// Whether an environment variable may have this name: letters, digits and `_`, not starting with a digit.

@@ -224,8 +224,8 @@ macro_rules! payments {
 }
 
 pub(crate) const PAYMENT: Locked = locked!(payments!("WHERE id = $1"));
-pub(crate) const PAYMENT_NAMED: &str = payments!("WHERE reference = $1 UNION SELECT id, user_id, kind, cents, state, reference, intent, counterparty, sent_at, tries, problem, back_cents,
-                    disputes, moved_back_cents, due_at, created_at, updated_at, version FROM payments WHERE intent = $1");
+pub(crate) const PAYMENT_NAMED: &str =
+    concat!(payments!("WHERE reference = $1"), " UNION ", payments!("WHERE intent = $1"));
 /// The payments of a user behind one, the newest first.
 pub(crate) const PAYMENTS: &str = payments!("WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 /// The payments that nobody knows the outcome of, behind one.

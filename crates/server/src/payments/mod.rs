@@ -74,7 +74,7 @@ pub(crate) async fn work(app: &App, desk: &Arc<Desk>, lease: Lease) -> Result<()
     }
 }
 
-/// What comes of something while the lease is one's own; none once it is not, or when the server stops.
+/// What comes of something while the lease is one's own; none once it is not. A server that stops hears it out.
 async fn while_leased<T>(app: &App, lease: Lease, doing: impl Future<Output = T>) -> Option<T> {
     let mut doing = std::pin::pin!(doing);
     let mut renew = interval(RENEW_EVERY);

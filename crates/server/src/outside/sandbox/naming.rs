@@ -3,19 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use clawrk_domain::limits;
+
 use super::SandboxError;
 
 /// What values are called on their way, with a number behind it.
-pub(super) const VALUE: &str = "CLAWRK_VALUE_";
-
-/// Shells do not let these be set, or not to any value.
-const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "OPTIND", "PPID", "SHELLOPTS", "UID"];
+pub(super) use clawrk_domain::limits::VALUE_NAME as VALUE;
 
 /// Refuses variables that a shell would not set: their command would seem to fail.
 pub(super) fn may_be_set(env: &BTreeMap<String, String>) -> Result<(), SandboxError> {
-    let refused = env.keys().find(|name| {
-        KEPT.contains(&name.as_str()) || name.starts_with(VALUE) || !clawrk_domain::limits::is_variable(name)
-    });
+    let refused = env.keys().find(|name| limits::is_kept(name) || !limits::is_variable(name));
     refused.map_or(Ok(()), |name| Err(SandboxError::Kept(name.clone())))
 }
 
