@@ -177,6 +177,12 @@ impl Ids {
         PaymentId(self.uuid())
     }
 
+    /// No payment that was begun at this time or later has a smaller id.
+    pub fn first_payment_at(time: Timestamp) -> PaymentId {
+        let millis = u64::try_from(time.millis()).unwrap_or(0);
+        PaymentId(Uuid::from_u128(u128::from(millis) << 80))
+    }
+
     /// A fresh id for a notice.
     pub fn notice(&mut self) -> NoticeId {
         NoticeId(self.uuid())

@@ -2,7 +2,7 @@
 //! read of them.
 
 use clawrk_domain::payment::{AutoTopUp, NewNotice, NoticeEnd, StripeIds};
-use clawrk_domain::{Action, Facts, NoticeId, Payment, PaymentId, Timestamp, UserId};
+use clawrk_domain::{Action, Facts, Ids, NoticeId, Payment, PaymentId, Timestamp, UserId};
 
 use crate::tx::{Step, Tx};
 use crate::value::Value;
@@ -217,8 +217,9 @@ impl Store {
         behind: Option<PaymentId>,
         limit: i64,
     ) -> Result<Vec<Payment>, StoreError> {
-        let behind = behind.unwrap_or(PaymentId(uuid::Uuid::nil()));
-        let values = vec![behind.into(), from.into(), to.into(), limit.into()];
+        // Ids begin with the time: those of the span are looked at, and no others.
+        let (behind, end) = (behind.unwrap_or(Ids::first_payment_at(from)), Ids::first_payment_at(to.plus_seconds(1)));
+        let values = vec![behind.into(), end.into(), from.into(), to.into(), limit.into()];
         self.backend.query(sql::PAYMENTS_OF_SPAN, values).await?.iter().map(row::payment).collect()
     }
 

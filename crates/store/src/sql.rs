@@ -233,7 +233,7 @@ pub(crate) const PAYMENTS_PARKED: &str =
     payments!("WHERE state IN ('sending', 'parked') AND state = 'parked' AND id > $1 ORDER BY id LIMIT $2");
 /// The payments that were begun in a span of time, behind one.
 pub(crate) const PAYMENTS_OF_SPAN: &str =
-    payments!("WHERE id > $1 AND created_at >= $2 AND created_at < $3 ORDER BY id LIMIT $4");
+    payments!("WHERE id > $1 AND id < $2 AND created_at >= $3 AND created_at < $4 ORDER BY id LIMIT $5");
 /// Whether a card is being charged, and how often that was begun since a time.
 pub(crate) const CHARGES: &str = "SELECT
     CAST(COALESCE(SUM(CASE WHEN state IN ('sending', 'parked') THEN 1 ELSE 0 END), 0) AS BIGINT),

@@ -49,6 +49,21 @@ impl Watched {
         most_memory(self.child.id()).unwrap()
     }
 
+    /// The most memory that it has had, once it is done with all that it does at its start: some of that is done after it
+    /// says that it is ready.
+    #[expect(clippy::disallowed_methods, reason = "other processes are waited for")]
+    pub(crate) fn memory_at_rest(&self) -> usize {
+        assert!(self.is_ready());
+        let (mut most, mut since) = (0, Instant::now());
+        while since.elapsed() < Duration::from_secs(1) {
+            if self.most_memory() > most {
+                (most, since) = (self.most_memory(), Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        most
+    }
+
     /// Where it listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
@@ -95,8 +110,7 @@ fn many_bodies_that_are_too_large_take_little_memory() {
         let exchange = Exchange::sqlite();
         let user = exchange.user("ada", 0);
         let server = Watched::with_files(&exchange, 1024);
-        assert!(server.is_ready());
-        let before = server.most_memory();
+        let before = server.memory_at_rest();
         crowd(|_| too_large(&server, &user, path, limit_mib << 20));
         let grown = (server.most_memory() - before) >> 20;
         println!("{path}: {grown} MiB more");
@@ -110,8 +124,7 @@ fn as_many_submissions_as_large_as_may_be_are_all_taken_in_their_turns() {
     // As many as may have enough agents.
     let users: Vec<User> = (0..CROWD / AGENTS).map(|n| exchange.user(&format!("user {n}"), 1_000_000)).collect();
     let server = Watched::with_files(&exchange, 1024);
-    assert!(server.is_ready());
-    let before = server.most_memory();
+    let before = server.memory_at_rest();
     let places = crowd(|n| accepted(&server, &users[n / AGENTS], n));
     crowd(|n| {
         let (user, path) = (&users[n / AGENTS], &places[n]);

@@ -64,12 +64,21 @@ pub enum Happened {
         /// Why.
         problem: String,
     },
-    /// Of a payment so much was refunded, or of a withdrawal reversed, all in all.
-    Back {
+    /// Of a payment so much is refunded now, all in all. A refund can fail later, so that this can become less.
+    Refunded {
         /// Which one.
         payment: PaymentId,
-        /// Stripe's name for the transfer, of a withdrawal.
-        reference: Option<String>,
+        /// Its version before Stripe was asked: whoever has asked later knows better.
+        seen: u32,
+        /// How much, all in all.
+        total: Cents,
+    },
+    /// Of a withdrawal so much was reversed, all in all.
+    Reversed {
+        /// Which one.
+        payment: PaymentId,
+        /// Stripe's name for the transfer.
+        reference: String,
         /// How much, all in all.
         total: Cents,
     },
@@ -95,7 +104,8 @@ impl Happened {
             Self::Paid { payment, .. }
             | Self::Charged { payment, .. }
             | Self::NotPaid { payment, .. }
-            | Self::Back { payment, .. }
+            | Self::Refunded { payment, .. }
+            | Self::Reversed { payment, .. }
             | Self::Disputed { payment, .. } => Some(*payment),
             Self::Nothing(_) | Self::Trouble(_) | Self::User(..) => None,
         }
@@ -133,6 +143,7 @@ pub(crate) fn heed(task: Task, notice: NoticeId, happened: &Happened, known: Kno
     if !known.is_new {
         return after(Some(task), nothing);
     }
+    let again = |seconds| nothing.clone().and(Write::Schedule(Task { due_at: now.plus_seconds(seconds), ..task }));
     match happened {
         Happened::Nothing(why) => over(nothing, NoticeEnd::Ignored(why.clone())),
         Happened::Trouble(problem) => {
@@ -140,8 +151,10 @@ pub(crate) fn heed(task: Task, notice: NoticeId, happened: &Happened, known: Kno
             if waited >= PATIENCE_SECONDS {
                 return over(nothing, NoticeEnd::Parked(problem.clone()));
             }
-            let pause = waited.clamp(PAUSE_SECONDS.0, PAUSE_SECONDS.1);
-            nothing.and(Write::Schedule(Task { due_at: now.plus_seconds(pause), ..task }))
+            again(waited.clamp(PAUSE_SECONDS.0, PAUSE_SECONDS.1))
+        }
+        Happened::Refunded { seen, .. } if known.payment.as_ref().is_some_and(|payment| payment.version != *seen) => {
+            again(0)
         }
         Happened::User(user, news) => {
             let next = known.stripe.with(news).map(|next| Write::Stripe(*user, next));
@@ -193,14 +206,26 @@ fn of_payment(mut payment: Payment, happened: &Happened, purse: Purse, at: &mut 
             }
             return Ok(after(before, failed(payment, problem, at)));
         }
-        Happened::Back { reference, total, .. } => {
-            payment.back = payment.back.max(*total);
-            if is_withdrawal && payment.state == PaymentState::Failed {
+        Happened::Refunded { total, .. } => {
+            if is_withdrawal {
+                return Err("a withdrawal is said to have been refunded".to_owned());
+            }
+            payment.back = *total;
+            let writes = balance_out(&mut payment, purse, at);
+            // A new version even if nothing has changed: whoever asked Stripe before this has to ask again.
+            return Ok(Change { answer: Answer::Nothing, writes }.and(updated(payment, at.now)));
+        }
+        Happened::Reversed { reference, total, .. } => {
+            if !is_withdrawal {
+                return Err("a payment that came in is said to have been reversed".to_owned());
+            }
+            if payment.state == PaymentState::Failed {
                 return Err("Stripe has a transfer for a withdrawal that was given back".to_owned());
             }
-            if is_withdrawal && payment.state != PaymentState::Paid {
+            payment.back = payment.back.max(*total);
+            if payment.state != PaymentState::Paid {
                 // What was reversed had been paid.
-                payment.reference = payment.reference.or_else(|| reference.clone());
+                payment.reference = payment.reference.or_else(|| Some(reference.clone()));
                 return Ok(after(before, paid(payment, purse, at)));
             }
             let writes = balance_out(&mut payment, purse, at);

@@ -1,6 +1,6 @@
 //! Payments: whatever Stripe tells, in whatever order and however often, the books come out the same.
 
-use clawrk_domain::payment::{AccountStatus, AutoTopUp, Happened, NewNotice, Step, StripeNews};
+use clawrk_domain::payment::{AccountStatus, AutoTopUp, Happened, NewNotice, NoticeEnd, Step, StripeNews};
 use clawrk_domain::{
     Account, Action, Actor, Answer, Cents, Lease, NoticeId, Payment, PaymentId, PaymentState, Rejection, Subject, Task,
     TaskKind, UserId,
@@ -50,6 +50,11 @@ fn tell(world: &mut World, number: u128, happened: Happened) {
         let lease = lease(world, Subject::Notice(id));
         world.act(Actor::Exchange, Action::Heed { lease, happened }).unwrap();
     }
+}
+
+/// So much is refunded now, as Stripe says when it is asked.
+fn refunded(world: &World, payment: PaymentId, cents: i64) -> Happened {
+    Happened::Refunded { payment, seen: world.payments[&payment].version, total: Cents(cents) }
 }
 
 fn house(world: &World, account: Account) -> i64 {
@@ -149,7 +154,8 @@ fn a_wallet_that_owes_spends_nothing_until_it_has_paid() {
     let (reference, intent) = ("cs_1".to_owned(), Some("pi_1".to_owned()));
     tell(&mut world, 1, Happened::Paid { payment, reference, intent, amount: Some(Cents(10_00)) });
     world.act(Actor::User(user), Action::Post(posting(6_00))).unwrap();
-    tell(&mut world, 2, Happened::Back { payment, reference: None, total: Cents(10_00) });
+    let refunded = refunded(&world, payment, 10_00);
+    tell(&mut world, 2, refunded);
     assert_eq!((world.wallets[&user].0, world.owed[&user].0, house(&world, Account::Losses)), (0, 6_00, -6_00));
     let frozen = Err(Rejection::WalletFrozen { owed: Cents(6_00), available: Cents(0) });
     assert_eq!(world.act(Actor::User(user), Action::Post(posting(1_00))), frozen);
@@ -175,22 +181,45 @@ fn what_does_not_fit_is_for_people_and_credits_nothing() {
     assert_eq!((world.wallets[&user].0, world.payments[&payment].state), (0, PaymentState::Open));
 }
 
+#[test]
+fn a_refund_that_fails_gives_the_money_back_and_whoever_asked_before_that_asks_again() {
+    let (mut world, user) = world(0);
+    let payment = begun(world.act(Actor::User(user), Action::TopUp(Cents(10_00))).unwrap()).id;
+    let (reference, intent) = ("cs_1".to_owned(), Some("pi_1".to_owned()));
+    tell(&mut world, 1, Happened::Paid { payment, reference, intent, amount: Some(Cents(10_00)) });
+    let refund = refunded(&world, payment, 4_00);
+    tell(&mut world, 2, refund);
+    assert_eq!(world.wallets[&user].0, 6_00);
+    // Two workers ask Stripe: one while the refund stands, one when it has failed.
+    let (slow, fast) = (refunded(&world, payment, 4_00), refunded(&world, payment, 0));
+    tell(&mut world, 3, fast);
+    assert_eq!(world.wallets[&user].0, 10_00);
+    tell(&mut world, 4, slow);
+    assert_eq!(world.wallets[&user].0, 10_00, "what was true before is not believed");
+    let notice = NoticeId(Uuid::from_u128(4));
+    let lease = lease(&world, Subject::Notice(notice));
+    let happened = refunded(&world, payment, 0);
+    world.act(Actor::Exchange, Action::Heed { lease, happened }).unwrap();
+    assert_eq!(world.notices[&notice].1, Some(NoticeEnd::Done));
+    assert_eq!((world.wallets[&user].0, world.payments[&payment].moved_back), (10_00, Cents::ZERO));
+}
+
 /// What happened to a top-up of ten dollars, each thing told once at least.
-fn story() -> Vec<fn(PaymentId) -> Happened> {
+fn story() -> Vec<fn(PaymentId, &World) -> Happened> {
     vec![
-        |payment| Happened::Paid {
+        |payment, _| Happened::Paid {
             payment,
             reference: "cs_1".to_owned(),
             intent: Some("pi_1".to_owned()),
             amount: Some(Cents(10_00)),
         },
-        |payment| Happened::Charged { payment, intent: "pi_1".to_owned(), amount: Some(Cents(10_00)) },
-        |payment| Happened::Back { payment, reference: None, total: Cents(2_00) },
-        |payment| Happened::Back { payment, reference: None, total: Cents(3_00) },
-        |payment| Happened::Disputed { payment, dispute: "dp_1".to_owned(), amount: Cents(4_00), won: None },
-        |payment| Happened::Disputed { payment, dispute: "dp_1".to_owned(), amount: Cents(4_00), won: Some(true) },
-        |payment| Happened::Disputed { payment, dispute: "dp_2".to_owned(), amount: Cents(1_00), won: None },
-        |payment| Happened::NotPaid { payment, problem: "nobody paid in time".to_owned() },
+        |payment, _| Happened::Charged { payment, intent: "pi_1".to_owned(), amount: Some(Cents(10_00)) },
+        |payment, world| refunded(world, payment, 3_00),
+        |payment, world| refunded(world, payment, 3_00),
+        |payment, _| Happened::Disputed { payment, dispute: "dp_1".to_owned(), amount: Cents(4_00), won: None },
+        |payment, _| Happened::Disputed { payment, dispute: "dp_1".to_owned(), amount: Cents(4_00), won: Some(true) },
+        |payment, _| Happened::Disputed { payment, dispute: "dp_2".to_owned(), amount: Cents(1_00), won: None },
+        |payment, _| Happened::NotPaid { payment, problem: "nobody paid in time".to_owned() },
     ]
 }
 
@@ -205,7 +234,8 @@ proptest! {
         let story = story();
         let mut costs = 0;
         for (at, told) in order.iter().enumerate() {
-            tell(&mut world, *told as u128 + 1, story[*told](payment));
+            let happened = story[*told](payment, &world);
+            tell(&mut world, *told as u128 + 1, happened);
             let price = spent * 100;
             if at as i64 == spent && world.act(Actor::User(user), Action::Post(posting(price.max(100)))).is_ok() {
                 let job = world.jobs.values().next_back().unwrap();

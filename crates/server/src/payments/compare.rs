@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind, PaymentState, Timestamp};
 use clawrk_store::{Store, StoreError};
 
-use super::{Desk, KINDS, notice, notice_id};
+use super::{Desk, KINDS, back, notice, notice_id};
 use crate::exchange::take_notice;
+use crate::outside::stripe::StripeError;
 use crate::outside::stripe::objects::{Event, Intent, Session, Transfer};
-use crate::outside::stripe::{Stripe, StripeError};
 
 /// By how much Stripe's clock may be ahead of ours.
 const CLOCKS_DIFFER_SECONDS: i64 = 300;
@@ -50,7 +50,7 @@ pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -
     let payments = payments(store, span).await?;
     let seconds = |time: Timestamp| time.micros().div_euclid(1_000_000);
     let until = store.clock().now().plus_seconds(CLOCKS_DIFFER_SECONDS);
-    let events = events(&desk.stripe, (seconds(span.0), seconds(until))).await?;
+    let events = desk.stripe.events((seconds(span.0), seconds(until)), &KINDS).await?;
     let mut found = Comparison { events: events.len(), ..Comparison::default() };
     for event in &events {
         if store.notice(notice_id(&event.id)).await?.is_some() {
@@ -93,6 +93,7 @@ pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -
             Some(_) => {}
         }
     }
+    found.differences.extend(returns(store, desk, &events, payments).await?);
     found.parked = parked(store).await?;
     let balance = desk.stripe.balance().await?;
     let dollars = |amounts: &[crate::outside::stripe::objects::Amount]| {
@@ -107,19 +108,6 @@ pub(crate) async fn parked(store: &Store) -> Result<usize, StoreError> {
     Ok(store.payments_parked(None, 10_000).await?.len())
 }
 
-async fn events(stripe: &Stripe, span: (i64, i64)) -> Result<Vec<Event>, StripeError> {
-    let mut all: Vec<Event> = Vec::new();
-    loop {
-        let behind = all.last().map(|event| event.id.clone());
-        let page = stripe.events(span, &KINDS, behind.as_deref()).await?;
-        let is_last = !page.has_more || page.data.is_empty();
-        all.extend(page.data);
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
 async fn payments(store: &Store, span: (Timestamp, Timestamp)) -> Result<Vec<Payment>, StoreError> {
     let mut all: Vec<Payment> = Vec::new();
     loop {
@@ -129,6 +117,40 @@ async fn payments(store: &Store, span: (Timestamp, Timestamp)) -> Result<Vec<Pay
         }
         all.extend(page);
     }
+}
+
+/// What went back of payments here and did not at Stripe, or the other way around: of those of the span, and of those
+/// that something was told of in it.
+async fn returns(
+    store: &Store,
+    desk: &Desk,
+    events: &[Event],
+    of_span: Vec<Payment>,
+) -> Result<Vec<String>, CompareError> {
+    let mut asked: BTreeSet<PaymentId> =
+        of_span.into_iter().filter(|payment| payment.moved_back != Cents::ZERO).map(|payment| payment.id).collect();
+    for event in events {
+        let object = &event.data.object;
+        let is_back = event.kind.contains("refund") || event.kind.contains("dispute");
+        if event.kind == "transfer.reversed" {
+            asked.extend(object["transfer_group"].as_str().and_then(|id| id.parse::<PaymentId>().ok()));
+        } else if is_back && let Some(intent) = object["payment_intent"].as_str() {
+            asked.extend(store.payment_named(intent).await?.map(|payment| payment.id));
+        }
+    }
+    let mut differences = Vec::new();
+    for id in asked {
+        let Some(payment) = store.payment(id).await? else { continue };
+        let theirs = back::all(desk, &payment).await?;
+        // It may have been moved while Stripe was asked.
+        let Some(payment) = store.payment(id).await? else { continue };
+        if payment.state == PaymentState::Paid && theirs != Some(payment.moved_back) {
+            let (kind, amount, ours) = (payment.kind.as_str(), payment.amount, payment.moved_back);
+            let theirs = theirs.map_or_else(|| "another currency".to_owned(), |theirs| theirs.to_string());
+            differences.push(format!("of {kind} {id} over {amount}, {ours} went back here and {theirs} at Stripe"));
+        }
+    }
+    Ok(differences)
 }
 
 /// What Stripe has for a payment: names, and how much each is.

@@ -8,11 +8,11 @@ use clawrk_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Desk, while_leased};
+use super::{Desk, back, while_leased};
 use crate::App;
 use crate::outside::stripe::StripeError;
 use crate::outside::stripe::objects::{
-    Account, Charge, Dispute, Event, Intent, Metadata, Session, SetupIntent, Transfer,
+    Account, Dispute, Event, Intent, Metadata, OfIntent, Session, SetupIntent, Transfer,
 };
 
 pub(super) async fn heed(app: &App, desk: &Arc<Desk>, lease: Lease, notice: NoticeId) -> Result<(), StoreError> {
@@ -58,17 +58,13 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
             Ok(account) => account_updated(app, desk, &account).await?,
             Err(_) => unreadable(),
         },
-        "charge.refunded" => match serde_json::from_value::<Charge>(object.clone()) {
-            Ok(charge) => {
-                let (intent, metadata) = (charge.payment_intent.as_deref(), &charge.metadata);
-                let total = cents(charge.amount_refunded, &charge.currency);
-                let payment = payment_of(app, desk, metadata, intent).await?;
-                about(payment, total, |payment, total| Happened::Back { payment, reference: None, total })
+        "charge.refunded" | "charge.refund.updated" | "refund.updated" | "refund.failed" => {
+            match serde_json::from_value::<OfIntent>(object.clone()) {
+                Ok(of) => refunded(app, desk, &of).await?,
+                Err(_) => unreadable(),
             }
-            Err(_) => unreadable(),
-        },
-        // A bank that only asks takes nothing yet.
-        "charge.dispute.created" if object["status"].as_str().is_some_and(|status| status.starts_with("warning_")) => {
+        }
+        "charge.dispute.created" if object["status"].as_str().is_some_and(back::is_harmless) => {
             Happened::Nothing("a bank asks about a payment, and has taken nothing back".to_owned())
         }
         "charge.dispute.created" | "charge.dispute.funds_withdrawn" | "charge.dispute.closed" => {
@@ -77,7 +73,7 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
                     let amount = cents(dispute.amount, &dispute.currency);
                     let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
                     let is_closed = event.kind == "charge.dispute.closed";
-                    let won = is_closed.then_some(matches!(dispute.status.as_str(), "won" | "warning_closed"));
+                    let won = is_closed.then_some(back::is_harmless(&dispute.status));
                     let dispute = dispute.id;
                     about(payment, amount, |payment, amount| Happened::Disputed { payment, dispute, amount, won })
                 }
@@ -88,8 +84,8 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
         "transfer.reversed" => of(object, |transfer: Transfer| {
             let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
             let total = cents(transfer.amount_reversed, &transfer.currency);
-            let reference = Some(transfer.id);
-            about(payment.ok_or_else(foreign), total, |payment, total| Happened::Back { payment, reference, total })
+            let reference = transfer.id;
+            about(payment.ok_or_else(foreign), total, |payment, total| Happened::Reversed { payment, reference, total })
         }),
         _ => Happened::Nothing("nothing follows from such a notice".to_owned()),
     })
@@ -177,6 +173,21 @@ async fn account_updated(app: &App, desk: &Desk, account: &Account) -> Result<Ha
     };
     Ok(match desk.stripe.account(&account.id).await {
         Ok(found) => Happened::User(user, StripeNews::Status(found.id.clone(), status(&found))),
+        Err(error) => Happened::Trouble(error.to_string()),
+    })
+}
+
+/// A refund is made, or fails later: how much is refunded now, Stripe says.
+async fn refunded(app: &App, desk: &Desk, of: &OfIntent) -> Result<Happened, StoreError> {
+    let Some(intent) = of.payment_intent.as_deref() else { return Ok(foreign()) };
+    let payment = match payment_of(app, desk, &of.metadata, Some(intent)).await? {
+        Ok(payment) => payment,
+        Err(other) => return Ok(other),
+    };
+    // Before Stripe is asked: who asks later knows better, and changes the version.
+    let seen = app.store.payment(payment).await?.map_or(0, |payment| payment.version);
+    Ok(match back::refunded(desk, intent).await {
+        Ok(total) => about(Ok(payment), total, |payment, total| Happened::Refunded { payment, seen, total }),
         Err(error) => Happened::Trouble(error.to_string()),
     })
 }

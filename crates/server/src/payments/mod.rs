@@ -4,10 +4,12 @@
 //! |---------------|--------------|----------------------------------------------------------------------|
 //! | a payment     | `pay.rs`     | a leased task until Stripe's answer, or its notice, settles it        |
 //! | a notice      | `heed.rs`    | kept as it came, acknowledged, then worked off by a leased task       |
+//! | what went back | `back.rs`   | asked when a notice says that something did, and when books are compared |
 //! | the books     | `compare.rs` | on demand, and once a day: the ledger beside what Stripe remembers   |
 //!
 //! What follows from anything is the domain's: see `domain/payment`.
 
+mod back;
 pub mod compare;
 mod heed;
 mod pay;
@@ -102,7 +104,7 @@ pub(crate) fn notice_id(event: &str) -> NoticeId {
 }
 
 /// The notices that anything follows from.
-pub(crate) const KINDS: [&str; 14] = [
+pub(crate) const KINDS: [&str; 17] = [
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.async_payment_failed",
@@ -112,6 +114,9 @@ pub(crate) const KINDS: [&str; 14] = [
     "payment_intent.payment_failed",
     "account.updated",
     "charge.refunded",
+    "charge.refund.updated",
+    "refund.updated",
+    "refund.failed",
     "charge.dispute.created",
     "charge.dispute.funds_withdrawn",
     "charge.dispute.closed",

@@ -41,6 +41,16 @@ impl Books {
         all.clone().find(|charge| charge["payment_intent"] == intent).unwrap().clone()
     }
 
+    /// So much more of a charge is refunded, or less.
+    fn refunded(&mut self, intent: &str, more: i64) -> Value {
+        let charge = self.charge_of(intent);
+        let total = charge["amount_refunded"].as_i64().unwrap() + more;
+        assert!((0..=charge["amount"].as_i64().unwrap()).contains(&total));
+        self.available -= more;
+        let own = json!({"amount_refunded": total, "refunded": total == charge["amount"]});
+        self.change("charge", charge["id"].as_str().unwrap(), own)
+    }
+
     /// A transfer is taken back.
     pub(super) fn reverse(&mut self, id: &str, amount: Option<i64>) -> Result<Value, Refusal> {
         let found = self.get("transfer", id).unwrap().clone();
@@ -160,16 +170,26 @@ impl FakeStripe {
         books.tell("account.updated", &account);
     }
 
-    /// So much of a payment goes back.
-    pub(crate) fn refund(&self, intent: &str, amount: i64) {
+    /// So much of a payment goes back; the refund.
+    pub(crate) fn refund(&self, intent: &str, amount: i64) -> String {
         let mut books = self.books();
-        let charge = books.charge_of(intent);
-        let total = charge["amount_refunded"].as_i64().unwrap() + amount;
-        assert!(total <= charge["amount"].as_i64().unwrap());
-        books.available -= amount;
-        let own = json!({"amount_refunded": total, "refunded": total == charge["amount"]});
-        let charge = books.change("charge", charge["id"].as_str().unwrap(), own);
+        let own = json!({"amount": amount, "currency": "usd", "charge": books.charge_of(intent)["id"],
+            "payment_intent": intent, "status": "succeeded"});
+        let refund = books.make("refund", "re", own);
+        let charge = books.refunded(intent, amount);
         books.tell("charge.refunded", &charge);
+        refund["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A refund does not reach whoever paid: the money is the exchange's again.
+    pub(crate) fn fail_refund(&self, refund: &str) {
+        let mut books = self.books();
+        let refund =
+            books.change("refund", refund, json!({"status": "failed", "failure_reason": "lost_or_stolen_card"}));
+        let (intent, amount) = (refund["payment_intent"].as_str().unwrap(), refund["amount"].as_i64().unwrap());
+        books.refunded(intent, -amount);
+        books.tell("charge.refund.updated", &refund);
+        books.tell("refund.failed", &refund);
     }
 
     /// A bank takes so much of a payment back, or only asks about it (`warning_needs_response`); the dispute.

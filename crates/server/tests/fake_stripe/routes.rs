@@ -47,6 +47,7 @@ fn fields_of(method: &Method, path: &[&str]) -> Option<Takes> {
         ("POST", ["transfers", _, "reversals"]) => takes(&[], &["amount"]),
         ("GET", ["payment_intents"]) => takes(&[], &["customer", "limit", "starting_after"]),
         ("GET", ["transfers"]) => takes(&[], &["transfer_group", "limit", "starting_after"]),
+        ("GET", ["refunds" | "disputes"]) => takes(&[], &["payment_intent", "limit", "starting_after"]),
         ("GET", ["events"]) => takes(&[], &["created[*]", "types[*]", "limit", "starting_after"]),
         ("GET", ["payment_intents" | "accounts", _] | ["balance"]) => takes(&[], &[]),
         _ => None,
@@ -162,6 +163,11 @@ impl Books {
             ("GET", ["transfers"]) => {
                 let group = field(fields, "transfer_group").unwrap_or_default().to_owned();
                 self.list("transfer", fields, |transfer| transfer["transfer_group"] == group.as_str())
+            }
+            ("GET", [of @ ("refunds" | "disputes")]) => {
+                let intent = self.known("payment_intent", field(fields, "payment_intent"))?;
+                let of = if *of == "refunds" { "refund" } else { "dispute" };
+                self.list(of, fields, |object| object["payment_intent"] == intent.as_str())
             }
             ("GET", ["events"]) => {
                 let kinds: BTreeSet<&str> =

@@ -11,12 +11,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use clawrk_domain::payment::KEY_SECONDS;
-use clawrk_domain::{PaymentKind, PaymentState};
+use clawrk_domain::{PaymentKind, PaymentState, Timestamp};
 use clawrk_server::app::Outside;
 use clawrk_server::config::StripeSetting;
 use clawrk_server::exchange::Operator;
 use clawrk_server::outside::stripe::Stripe;
 use clawrk_server::payments::Desk;
+use clawrk_server::payments::compare::compare;
 use clawrk_server::tasks::{paying, runner};
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ struct Schedule {
     stripe: FakeStripe,
     users: Vec<User>,
     granted: i64,
+    begun: Timestamp,
     /// Notices on their way, and those that came.
     under_way: Vec<Value>,
     told: Vec<Value>,
@@ -73,6 +75,7 @@ impl Schedule {
         let client = Stripe::open(&setting).unwrap().within(Duration::from_millis(60));
         let outside = Outside { desk: Some(Desk::new(client, &setting)), ..Outside::default() };
         let app = TestApp::using(outside, unhurried()).await;
+        let begun = app.clock.now();
         let users = vec![app.user("ada", 50_00).await, app.user("bob", 0).await];
         let mut schedule = Self {
             dice: Dice(seed),
@@ -80,6 +83,7 @@ impl Schedule {
             stripe,
             users,
             granted: 50_00,
+            begun,
             under_way: Vec::new(),
             told: Vec::new(),
             disputes: Vec::new(),
@@ -157,22 +161,27 @@ impl Schedule {
         let is_whole = |charge: &Value| charge["amount_refunded"] == 0;
         let disputed: Vec<Value> = self.objects("dispute", |_| true);
         let of_charge = |charge: &Value| disputed.iter().any(|dispute| dispute["charge"] == charge["id"]);
-        match self.dice.below(4) {
+        match self.dice.below(5) {
             0 => {
+                let refunds = self.objects("refund", |refund| refund["status"] == "succeeded");
+                let Some(refund) = self.dice.pick(&refunds) else { return };
+                self.stripe.fail_refund(refund["id"].as_str().unwrap());
+            }
+            1 => {
                 let charges = self.objects("charge", |charge| is_whole(charge) && !of_charge(charge));
                 let Some(charge) = self.dice.pick(&charges) else { return };
                 let amount = charge["amount"].as_i64().unwrap();
                 let part = [amount, amount / 2, 1][self.dice.below(3)];
                 self.stripe.refund(charge["payment_intent"].as_str().unwrap(), part);
             }
-            1 => {
+            2 => {
                 let charges = self.objects("charge", |charge| is_whole(charge) && !of_charge(charge));
                 let Some(charge) = self.dice.pick(&charges) else { return };
                 let (intent, amount) = (charge["payment_intent"].as_str().unwrap(), charge["amount"].as_i64().unwrap());
                 let dispute = self.stripe.dispute(intent, amount, "needs_response");
                 self.disputes.push(dispute);
             }
-            2 => {
+            3 => {
                 if !self.disputes.is_empty() {
                     let at = self.dice.below(self.disputes.len());
                     let dispute = self.disputes.swap_remove(at);
@@ -329,6 +338,15 @@ impl Schedule {
             }
         }
         assert_eq!(store.notices_parked(10).await.unwrap(), []);
+        let desk = self.app.app.desk.as_deref().unwrap();
+        let span = (self.begun, self.app.clock.now().plus_seconds(1));
+        let found = loop {
+            // Stripe has little time to answer.
+            if let Ok(found) = compare(store, desk, span).await {
+                break found;
+            }
+        };
+        assert_eq!((found.missed, found.differences), (vec![], vec![]), "what the operator would be told");
     }
 
     async fn run(seed: u64) {

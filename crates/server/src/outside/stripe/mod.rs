@@ -25,7 +25,9 @@ use url::Url;
 
 use crate::config::StripeSetting;
 use call::{Form, form};
-use objects::{Account, AccountLink, Balance, Event, Intent, List, Named, Session, SetupIntent, Transfer};
+use objects::{
+    Account, AccountLink, Balance, Dispute, Event, Intent, Item, List, Named, Refund, Session, SetupIntent, Transfer,
+};
 
 /// The version of the API that answers are in, whatever the account's own one is.
 pub const VERSION: &str = "2024-06-20";
@@ -262,18 +264,22 @@ impl Stripe {
         self.get("/v1/transfers", &[("transfer_group", &payment.to_string()), ("limit", "100")]).await
     }
 
-    /// What happened in a span of time (seconds since 1970), the newest first; behind one of them.
-    pub async fn events(
-        &self,
-        (from, to): (i64, i64),
-        kinds: &[&str],
-        behind: Option<&str>,
-    ) -> Result<List<Event>, StripeError> {
+    /// The refunds of an intent, whatever became of them.
+    pub async fn refunds_of(&self, intent: &str) -> Result<Vec<Refund>, StripeError> {
+        self.all("/v1/refunds", &[("payment_intent", intent)]).await
+    }
+
+    /// The disputes about an intent, whatever became of them.
+    pub async fn disputes_of(&self, intent: &str) -> Result<Vec<Dispute>, StripeError> {
+        self.all("/v1/disputes", &[("payment_intent", intent)]).await
+    }
+
+    /// What happened in a span of time (seconds since 1970), the newest first.
+    pub async fn events(&self, (from, to): (i64, i64), kinds: &[&str]) -> Result<Vec<Event>, StripeError> {
         let (from, to) = (from.to_string(), to.to_string());
-        let mut query = vec![("created[gte]", from.as_str()), ("created[lt]", &to), ("limit", "100")];
+        let mut query = vec![("created[gte]", from.as_str()), ("created[lt]", &to)];
         query.extend(kinds.iter().map(|kind| ("types[]", *kind)));
-        query.extend(behind.map(|behind| ("starting_after", behind)));
-        self.get("/v1/events", &query).await
+        self.all("/v1/events", &query).await
     }
 
     /// What is on the exchange's own account.
@@ -288,9 +294,10 @@ fn key(what: &str, id: &str) -> String {
 }
 
 impl StripeError {
-    /// Whether the same would be refused again: a card that is gone rather than one that has no money today.
+    /// Whether the same would be refused again: a card that is gone rather than one that has no money today, or whose
+    /// bank does not say why.
     pub fn is_final(&self) -> bool {
-        const PASSING: [&str; 7] = [
+        const PASSING: [&str; 9] = [
             "processing_error",
             "insufficient_funds",
             "try_again_later",
@@ -298,6 +305,8 @@ impl StripeError {
             "reenter_transaction",
             "approve_with_id",
             "card_velocity_exceeded",
+            "generic_decline",
+            "do_not_honor",
         ];
         let Self::Refused { codes, .. } = self else { return false };
         !codes.iter().flatten().any(|code| PASSING.contains(&code.as_str()))
@@ -311,5 +320,26 @@ impl Stripe {
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, StripeError> {
         self.line.get(path, query).await
+    }
+
+    /// All of a list, the newest first, a page at a time.
+    async fn all<T: serde::de::DeserializeOwned + Item>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, StripeError> {
+        let mut all: Vec<T> = Vec::new();
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", "100"));
+            let behind = all.last().map(|last| last.name().to_owned());
+            query.extend(behind.as_deref().map(|behind| ("starting_after", behind)));
+            let page: List<T> = self.get(path, &query).await?;
+            let is_last = !page.has_more || page.data.is_empty();
+            all.extend(page.data);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 }

@@ -134,21 +134,28 @@ pub struct Transfer {
     pub transfer_group: Option<String>,
 }
 
-/// A charge that was made.
+/// A charge, or a refund of one, as far as a notice needs it: what it is about.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Charge {
-    /// Stripe's name.
-    pub id: String,
-    /// How much of it was refunded, all in all.
-    #[serde(default)]
-    pub amount_refunded: i64,
-    /// In what.
-    pub currency: String,
+pub struct OfIntent {
     /// The intent behind it.
     pub payment_intent: Option<String>,
     /// What the exchange has written on it.
     #[serde(default)]
     pub metadata: Metadata,
+}
+
+/// Some of a charge goes back.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Refund {
+    /// Stripe's name.
+    pub id: String,
+    /// How much, in the smallest unit of the currency.
+    pub amount: i64,
+    /// In what.
+    pub currency: String,
+    /// Such as `pending`, `succeeded`, `failed` or `canceled`.
+    #[serde(default)]
+    pub status: String,
 }
 
 /// A bank takes a charge back.
@@ -190,6 +197,30 @@ pub struct Event {
 pub struct EventData {
     /// The object as it was then.
     pub object: Value,
+}
+
+/// What a list is read on behind.
+pub trait Item {
+    /// Stripe's name.
+    fn name(&self) -> &str;
+}
+
+impl Item for Event {
+    fn name(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Item for Refund {
+    fn name(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Item for Dispute {
+    fn name(&self) -> &str {
+        &self.id
+    }
 }
 
 /// What is on an account.

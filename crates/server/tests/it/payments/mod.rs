@@ -16,6 +16,7 @@ use crate::support::{Answer, TestApp, User, unhurried};
 
 mod auto_topups;
 mod notices;
+mod returns;
 mod topups;
 mod withdrawals;
 

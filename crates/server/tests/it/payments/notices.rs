@@ -81,7 +81,7 @@ async fn a_kind_that_nobody_knows_is_acknowledged_and_forgotten() {
     bank.settle().await;
     assert_eq!(bank.app.kept().await.len(), before, "something was written");
     // Of a known kind, about something that is not what it should be: looked at for days, then for people.
-    bank.tell_all(&[event("transfer.reversed"), event("charge.refunded")]).await;
+    bank.tell_all(&[event("transfer.reversed"), event("charge.dispute.created")]).await;
     assert_eq!(bank.parked_notices().await, Vec::<String>::new());
     for _ in 0..90 {
         bank.advance(3600).await;

@@ -1,0 +1,35 @@
+//! What went back of a payment, as Stripe has it now: notices come in any order, and a refund can fail after it was told.
+
+use clawrk_domain::{Cents, Payment, PaymentKind};
+
+use super::Desk;
+use crate::outside::stripe::StripeError;
+
+/// How much of what came in by an intent is refunded; none if some of it is in another currency.
+pub(super) async fn refunded(desk: &Desk, intent: &str) -> Result<Option<Cents>, StripeError> {
+    let refunds = desk.stripe.refunds_of(intent).await?;
+    let stand = refunds.iter().filter(|refund| !matches!(refund.status.as_str(), "failed" | "canceled"));
+    Ok(stand
+        .map(|refund| (refund.currency == "usd").then_some(Cents(refund.amount)))
+        .try_fold(Cents::ZERO, |sum, amount| amount.map(|amount| sum + amount)))
+}
+
+/// How much of a payment went back in whatever way.
+pub(super) async fn all(desk: &Desk, payment: &Payment) -> Result<Option<Cents>, StripeError> {
+    if payment.kind == PaymentKind::Withdrawal {
+        let transfers = desk.stripe.transfers_of(payment.id).await?.data;
+        return Ok(Some(
+            transfers.iter().map(|transfer| Cents(transfer.amount_reversed)).fold(Cents::ZERO, |a, b| a + b),
+        ));
+    }
+    let Some(intent) = &payment.intent else { return Ok(Some(Cents::ZERO)) };
+    let Some(refunded) = refunded(desk, intent).await? else { return Ok(None) };
+    let disputes = desk.stripe.disputes_of(intent).await?;
+    let lost = disputes.iter().filter(|dispute| !is_harmless(&dispute.status));
+    Ok(Some(lost.fold(refunded, |sum, dispute| sum + Cents(dispute.amount)).min(payment.amount)))
+}
+
+/// Whether a dispute has taken nothing, or has given it back: a bank that only asks takes nothing.
+pub(super) fn is_harmless(status: &str) -> bool {
+    status == "won" || status.starts_with("warning_")
+}
