@@ -202,6 +202,11 @@ fn a_refund_that_fails_gives_the_money_back_and_whoever_asked_before_that_asks_a
     world.act(Actor::Exchange, Action::Heed { lease, happened }).unwrap();
     assert_eq!(world.notices[&notice].1, Some(NoticeEnd::Done));
     assert_eq!((world.wallets[&user].0, world.payments[&payment].moved_back), (10_00, Cents::ZERO));
+    // The same about a refund of which nothing was heard until it had failed.
+    let (slow, fast) = (refunded(&world, payment, 5_00), refunded(&world, payment, 0));
+    tell(&mut world, 5, fast);
+    tell(&mut world, 6, slow);
+    assert_eq!(world.wallets[&user].0, 10_00);
 }
 
 /// What happened to a top-up of ten dollars, each thing told once at least.
