@@ -20,7 +20,7 @@ mod meaning;
 mod nodes;
 mod operator;
 mod outage;
-mod payouts;
+mod payments;
 mod powercut;
 mod promises;
 mod proof;

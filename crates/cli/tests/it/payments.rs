@@ -1,9 +1,13 @@
-//! `kill -9` at every step of a payout, and on the acknowledgement of a notice: whoever comes after pays once.
+//! `kill -9` at every step of a payout, and on the acknowledgement of notices: whoever comes after pays and credits once.
 
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::dice::Dice;
 use crate::exchange::{Exchange, Server, User};
 use crate::fake_stripe::Fault::{ActsAndHangs, Hangs, HangsUp, IsSlow};
 use crate::fake_stripe::{FakeStripe, SECRET_KEY, WEBHOOK_SECRET};
@@ -184,4 +188,97 @@ async fn a_notice_that_was_acknowledged_is_worked_off_after_a_kill() {
     }
     exchange.audit();
     assert_eq!(stripe.books().paid_in(), 5000);
+}
+
+/// Notices of top-ups and refunds, each told three times, in any order, at any node. Once in a while a node is killed on
+/// an acknowledgement; whatever was not acknowledged is told again, as Stripe does.
+async fn notices_count_once(exchange: Exchange, nodes: usize, pages: usize) {
+    let (exchange, stripe) = paying(exchange);
+    let users: Vec<User> = (0..10).map(|n| exchange.user(&format!("user {n}"), 0)).collect();
+    let mut servers: Vec<Option<Server>> = (0..nodes).map(|_| Some(exchange.serve())).collect();
+    let pays_in = async |(whose, user): (usize, &User)| {
+        let mut expected = 0;
+        for page in (whose..pages).step_by(users.len()) {
+            let (amount, server) = (500 + page as i64, servers[page % nodes].as_ref().unwrap());
+            let made = asked(server, user, "/api/wallet/topup", Some(&json!({"amount_cents": amount}))).await;
+            let intent = stripe.pay(&stripe.session_at(made["url"].as_str().unwrap()));
+            expected += amount;
+            if page % 9 == 0 {
+                stripe.refund(&intent, amount / 2);
+                expected -= amount / 2;
+            }
+        }
+        expected
+    };
+    let expected = join_all(users.iter().enumerate().map(pays_in)).await;
+    let seed = clawrk_server::random::seed() as u64;
+    println!("seed {seed}");
+    let mut dice = Dice(seed);
+    let notices = stripe.notices();
+    let mut left: Vec<&Value> = notices.iter().chain(&notices).chain(&notices).collect();
+    for at in (1..left.len()).rev() {
+        left.swap(at, dice.roll(at as u64 + 1) as usize);
+    }
+    let told = left.len();
+    let (mut took, mut kills) = (Vec::new(), 0);
+    while !left.is_empty() {
+        // A part of them, until whose somewhere a node dies.
+        let some: Vec<(&Value, usize)> =
+            left.drain(..left.len().min(told / 8)).map(|notice| (notice, dice.roll(nodes as u64) as usize)).collect();
+        let (victim, moment) = (dice.roll(nodes as u64) as usize, some.len() / 2);
+        let urls: Vec<String> = servers.iter().map(|server| server.as_ref().unwrap().url.clone()).collect();
+        let (queue, client) = (Mutex::new(VecDeque::from(some)), client());
+        let (acknowledged, again) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let dying = Mutex::new(servers[victim].take());
+        let tell = async || {
+            while let Some((notice, node)) = { queue.lock().unwrap().pop_front() } {
+                let (body, signature) = stripe.signed(notice);
+                let begun = Instant::now();
+                let url = format!("{}/api/stripe/webhook", urls[node]);
+                let told = client.post(url).header("stripe-signature", signature).body(body).send().await;
+                if !told.is_ok_and(|answer| answer.status() == 200) {
+                    again.lock().unwrap().push(notice);
+                    continue;
+                }
+                let mut acknowledged = acknowledged.lock().unwrap();
+                acknowledged.push(begun.elapsed());
+                if acknowledged.len() >= moment
+                    && let Some(server) = dying.lock().unwrap().take()
+                {
+                    server.kill();
+                }
+            }
+        };
+        join_all((0..16).map(|_| tell())).await;
+        took.extend(acknowledged.into_inner().unwrap());
+        left.extend(again.into_inner().unwrap());
+        servers[victim] = Some(dying.into_inner().unwrap().unwrap_or_else(|| {
+            kills += 1;
+            exchange.serve()
+        }));
+    }
+    let first = servers[0].as_ref().unwrap();
+    for (user, expected) in users.iter().zip(&expected) {
+        until!(
+            "what was told is in the wallet",
+            asked(first, user, "/api/wallet/balance", None).await["balance_cents"] == *expected
+        );
+    }
+    took.sort_unstable();
+    let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    println!("{} notices told {told} times, {kills} kills: {median:?} in the middle, {p99:?} for 99 of 100", notices.len());
+    exchange.audit();
+    assert_eq!((stripe.books().paid_in(), took.len()), (expected.iter().sum(), told));
+    assert_eq!(stripe.books().wrong, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn notices_told_three_times_to_a_server_that_is_killed_are_each_credited_once() {
+    notices_count_once(Exchange::sqlite(), 1, 90).await;
+}
+
+#[tokio::test]
+async fn a_thousand_notices_told_three_times_over_three_nodes_that_are_killed_are_each_credited_once() {
+    let Some(exchange) = Exchange::postgres().await else { return };
+    notices_count_once(exchange, 3, 475).await;
 }
