@@ -266,7 +266,10 @@ async fn notices_count_once(exchange: Exchange, nodes: usize, pages: usize) {
     }
     took.sort_unstable();
     let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
-    println!("{} notices told {told} times, {kills} kills: {median:?} in the middle, {p99:?} for 99 of 100", notices.len());
+    println!(
+        "{} notices told {told} times, {kills} kills: {median:?} in the middle, {p99:?} for 99 of 100",
+        notices.len()
+    );
     exchange.audit();
     assert_eq!((stripe.books().paid_in(), took.len()), (expected.iter().sum(), told));
     assert_eq!(stripe.books().wrong, Vec::<String>::new());

@@ -8,12 +8,13 @@ use clawrk_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Desk, back, while_leased};
+use super::{Desk, back};
 use crate::App;
 use crate::outside::stripe::StripeError;
 use crate::outside::stripe::objects::{
     Account, Dispute, Event, Intent, Metadata, OfIntent, Session, SetupIntent, Transfer,
 };
+use crate::tasks::lease::while_leased;
 
 pub(super) async fn heed(app: &App, desk: &Arc<Desk>, lease: Lease, notice: NoticeId) -> Result<(), StoreError> {
     let Some(notice) = app.store.notice(notice).await? else { return app.exchange.run(lease).await };

@@ -15,14 +15,12 @@ mod heed;
 mod pay;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clawrk_domain::payment::{NewNotice, StripeNews};
 use clawrk_domain::{Action, Lease, NoticeId, Subject, TaskKind, User, UserId};
 use clawrk_store::StoreError;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
 use uuid::Builder;
 
 use crate::config::StripeSetting;
@@ -31,11 +29,6 @@ pub(crate) use heed::status as status_of;
 use crate::outside::stripe::objects::Event;
 use crate::outside::stripe::{Stripe, StripeError, StripeOpenError};
 use crate::{App, Error, random};
-
-/// How long a lease lasts: another node takes over so long after the death of this one.
-pub(crate) const LEASE_SECONDS: i64 = 10;
-/// How often it is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 /// The way to Stripe, and what is known of it.
 #[derive(Debug)]
@@ -73,25 +66,6 @@ pub(crate) async fn work(app: &App, desk: &Arc<Desk>, lease: Lease) -> Result<()
         (TaskKind::Pay, Subject::Payment(payment)) => pay::pay(app, desk, lease, payment).await,
         (TaskKind::Heed, Subject::Notice(notice)) => heed::heed(app, desk, lease, notice).await,
         _ => app.exchange.run(lease).await,
-    }
-}
-
-/// What comes of something while the lease is one's own; none once it is not. A server that stops hears it out.
-async fn while_leased<T>(app: &App, lease: Lease, doing: impl Future<Output = T>) -> Option<T> {
-    let mut doing = std::pin::pin!(doing);
-    let mut renew = interval(RENEW_EVERY);
-    renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is now.
-    renew.reset();
-    loop {
-        tokio::select! {
-            done = &mut doing => return Some(done),
-            _ = renew.tick() => {
-                if app.store.renew(lease, LEASE_SECONDS).await.is_ok_and(|is_mine| !is_mine) {
-                    return None;
-                }
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! | Phase | What happens                                                                                       |
 //! |-------|----------------------------------------------------------------------------------------------------|
 //! | find  | it may have been sent before: Stripe is asked for it by the payment's id                             |
-//! | mark  | it is written down that it is about to be sent                                                       |
+//! | mark  | it is written down that it is about to be sent, by whoever has the lease                             |
 //! | send  | under the payment's own key, which is the same for ever; never when Stripe may have forgotten it      |
 //! | tell  | what came of it; whoever dies before this leaves it to the next one, who begins by looking for it     |
 
@@ -13,10 +13,11 @@ use clawrk_domain::payment::Step;
 use clawrk_domain::{Action, Cents, Lease, Payment, PaymentId, PaymentKind};
 use clawrk_store::StoreError;
 
-use super::{Desk, while_leased};
+use super::Desk;
 use crate::App;
 use crate::outside::stripe::StripeError;
 use crate::outside::stripe::objects::{Intent, Transfer};
+use crate::tasks::lease::while_leased;
 
 pub(super) async fn pay(app: &App, desk: &Arc<Desk>, lease: Lease, payment: PaymentId) -> Result<(), StoreError> {
     let Some(payment) = app.store.payment(payment).await? else { return app.exchange.run(lease).await };
@@ -41,7 +42,9 @@ async fn carried_out(app: &App, desk: &Desk, lease: Lease, payment: &Payment) ->
                            Stripe's pages, then say what became of it with `clawrk admin payments resolve`";
             return Ok(Some(Step::Unknown(problem.to_owned())));
         }
-    } else if !app.exchange.step(lease, Step::Sending).await? {
+    }
+    // Also before it is sent again: to look for it takes a while, and it may have become another node's meanwhile.
+    if !app.exchange.step(lease, Step::Sending).await? {
         return Ok(None);
     }
     Ok(Some(send(app, desk, payment).await?))

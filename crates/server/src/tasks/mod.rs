@@ -2,6 +2,7 @@
 
 pub mod comparing;
 pub mod counting;
+pub(crate) mod lease;
 pub mod paying;
 pub mod runner;
 pub mod sweeping;

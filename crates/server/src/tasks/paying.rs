@@ -9,7 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
 use crate::error::causes;
-use crate::payments::{Desk, LEASE_SECONDS, work};
+use crate::payments::{Desk, work};
+use crate::tasks::lease::LEASE_SECONDS;
 use crate::{App, telemetry};
 
 /// How much is dealt with at once.

@@ -15,7 +15,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
 use crate::error::causes;
-use crate::verify::{LEASE_SECONDS, One, Verifiers, look};
+use crate::tasks::lease::LEASE_SECONDS;
+use crate::verify::{One, Verifiers, look};
 use crate::{App, telemetry};
 
 /// How often a node that was not told looks for itself: for what others left, and what is due again.

@@ -21,11 +21,8 @@ use super::scrub::Scrubber;
 use super::subject::Subject;
 use crate::App;
 use crate::error::causes;
+use crate::tasks::lease::{LEASE_SECONDS, while_leased};
 
-/// How long a lease lasts: another node takes over so long after the death of this one.
-pub(crate) const LEASE_SECONDS: i64 = 10;
-/// How often it is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How often the log is written down while the look goes on.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Before a report is made again that the store did not take.
@@ -99,36 +96,34 @@ async fn kept(
     log: &Log,
     look: impl Future<Output = Found>,
 ) -> Option<Found> {
-    let mut look = std::pin::pin!(look);
-    let [mut renew, mut tell] = [RENEW_EVERY, TELL_EVERY].map(interval);
-    for ticks in [&mut renew, &mut tell] {
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let told = async {
+        let mut look = std::pin::pin!(look);
+        let mut tell = interval(TELL_EVERY);
+        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is now.
-        ticks.reset();
-    }
-    loop {
-        tokio::select! {
-            found = &mut look => return Some(found),
-            _ = tell.tick() => {
-                let lines = log.take();
-                // What is not written down for want of a database is not worth stopping for.
-                if !lines.is_empty() && app.store.log(lease, attempt, lines).await.is_ok_and(|is_mine| !is_mine) {
-                    return None;
-                }
-                app.verifiers.followers.tell(job);
-            }
-            _ = renew.tick() => {
-                if app.store.renew(lease, LEASE_SECONDS).await.is_ok_and(|is_mine| !is_mine) {
-                    return None;
+        tell.reset();
+        loop {
+            tokio::select! {
+                found = &mut look => return Some(found),
+                _ = tell.tick() => {
+                    let lines = log.take();
+                    // What is not written down for want of a database is not worth stopping for.
+                    if !lines.is_empty() && app.store.log(lease, attempt, lines).await.is_ok_and(|is_mine| !is_mine) {
+                        return None;
+                    }
+                    app.verifiers.followers.tell(job);
                 }
             }
-            () = app.stopping.cancelled() => {
-                // Another node may have it at once.
-                if let Err(error) = app.store.renew(lease, 0).await {
-                    tracing::warn!(cause = causes(&error), "a verification's lease was not given back");
-                }
-                return None;
+        }
+    };
+    tokio::select! {
+        found = while_leased(app, lease, told) => found.flatten(),
+        () = app.stopping.cancelled() => {
+            // Another node may have it at once.
+            if let Err(error) = app.store.renew(lease, 0).await {
+                tracing::warn!(cause = causes(&error), "a verification's lease was not given back");
             }
+            None
         }
     }
 }

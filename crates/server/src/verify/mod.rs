@@ -33,7 +33,7 @@ use in_hand::InHand;
 pub(crate) use in_hand::One;
 pub use judge::{Judge, JudgeFailure};
 pub(crate) use log::Log;
-pub(crate) use look::{LEASE_SECONDS, look};
+pub(crate) use look::look;
 pub(crate) use scrub::Scrubber;
 pub(crate) use subject::Subject;
 

@@ -46,7 +46,8 @@ pub(crate) enum Fault {
     HangsUp,
     /// No answer ever comes, and nothing is done.
     Hangs,
-    /// It is under way until `release`, whether or not whoever asked is still there; then it is done.
+    /// It is under way until `release`, whether or not whoever asked is still there; then it is done. A question is
+    /// answered then, by how things stood when it came.
     IsSlow,
     /// 429, and nothing is done.
     TooMany,
@@ -187,10 +188,13 @@ async fn serve(
         }
         _ if is_post => post(fake, request, fault).await,
         Some(Fault::Fails | Fault::ActsAndFails) => answer(500, &broken(), &[]),
-        Some(Fault::ActsAndHangs | Fault::IsSlow) => std::future::pending().await,
+        Some(Fault::ActsAndHangs) => std::future::pending().await,
         Some(Fault::ActsAndHangsUp) => hang_up(),
-        None => {
+        fault => {
             let (status, body) = fake.books().carried_out(&request);
+            if fault == Some(Fault::IsSlow) {
+                fake.slow.notified().await;
+            }
             answer(status, &body, &[])
         }
     }

@@ -1,5 +1,6 @@
 //! Paying out: whatever Stripe answers, once or not at all.
 
+use clawrk_server::tasks::paying;
 use clawrk_store::Outcome;
 use serde_json::json;
 
@@ -135,6 +136,33 @@ async fn a_withdrawal_that_is_still_under_way_at_stripe_is_not_made_twice() {
     }
     bank.advance(60).await;
     assert_eq!(bank.status(&ada, &payment).await, "paid");
+    bank.check().await;
+}
+
+#[tokio::test]
+async fn whoever_has_lost_a_withdrawal_to_another_node_while_looking_for_it_sends_nothing() {
+    let (bank, ada) = with_account(3000).await;
+    bank.stripe.fault(TRANSFERS, HangsUp);
+    let payment = withdraws(&ada, 1000).await;
+    bank.settle().await;
+    bank.app.clock.advance(10);
+    bank.stripe.fault("GET /v1/transfers", IsSlow);
+    let slow = async {
+        paying::settle(&bank.app.app).await.unwrap();
+    };
+    let other = async {
+        while bank.stripe.count("GET /v1/transfers") == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Its lease runs out.
+        bank.app.clock.advance(11);
+        paying::settle(&bank.app.app).await.unwrap();
+        assert_eq!((bank.status(&ada, &payment).await, bank.stripe.count(TRANSFERS)), ("paid".to_owned(), 2));
+        bank.stripe.release();
+    };
+    tokio::join!(slow, other);
+    assert_eq!(bank.stripe.count(TRANSFERS), 2, "it sent, too");
+    bank.deliver().await;
     bank.check().await;
 }
 
