@@ -40,8 +40,6 @@ pub struct Facts {
     pub charges: (bool, u32),
     /// When the notice that the action names came; none while it has not.
     pub notice_at: Option<Timestamp>,
-    /// The notice was worked off.
-    pub notice_is_over: bool,
     /// The user that the action names exists.
     pub user_exists: bool,
     /// Another user has that e-mail address.
@@ -185,8 +183,8 @@ fn as_exchange(action: &Action, facts: Facts, mut at: Moment<'_>) -> Result<Chan
         Action::Heed { lease, happened } => {
             let received_at = facts.notice_at.ok_or(Rejection::NotFound("notice"))?;
             let Subject::Notice(notice) = lease.task.subject else { return Err(Rejection::LeaseLost) };
-            let (payment, purse, is_new) = (facts.payment, facts.purse, !facts.notice_is_over);
-            let known = payment::Known { payment, purse, stripe: &facts.stripe, is_new, received_at };
+            let (payment, purse) = (facts.payment, facts.purse);
+            let known = payment::Known { payment, purse, stripe: &facts.stripe, received_at };
             Ok(payment::heed(lease.task, notice, happened, known, &mut at))
         }
         Action::Stripe(user, news) => {

@@ -22,10 +22,7 @@ pub(crate) async fn load(
 ) -> Result<(), StoreError> {
     if let Some(notice) = action.notice() {
         let found = tx.look(vec![Step::Locked(&sql::NOTICE, vec![notice.into()])]).await?.row(0);
-        if let Some(found) = found {
-            facts.notice_at = Some(found.time(0)?);
-            facts.notice_is_over = found.str_or_null(1)?.is_some();
-        }
+        facts.notice_at = found.map(|found| found.time(0)).transpose()?;
     }
     if let Some(payment) = action.payment() {
         let found = tx.look(vec![Step::Locked(&sql::PAYMENT, vec![payment.into()])]).await?.row(0);

@@ -246,7 +246,7 @@ pub(crate) const AUTO_TOPUP: &str =
     "SELECT enabled, amount_cents, threshold_cents, off_because FROM auto_topups WHERE user_id = $1";
 pub(crate) const USER_WITH_ACCOUNT: &str = "SELECT id FROM users WHERE stripe_account_id = $1 ORDER BY id LIMIT 1";
 pub(crate) const USER_WITH_CUSTOMER: &str = "SELECT id FROM users WHERE stripe_customer_id = $1 ORDER BY id LIMIT 1";
-pub(crate) const NOTICE: Locked = locked!("SELECT received_at, outcome FROM notices WHERE id = $1");
+pub(crate) const NOTICE: Locked = locked!("SELECT received_at FROM notices WHERE id = $1");
 pub(crate) const NOTICE_PAYLOAD: &str = "SELECT event, kind, payload FROM notices WHERE id = $1";
 /// The notices that say what cannot be, the newest first.
 pub(crate) const NOTICES_PARKED: &str =

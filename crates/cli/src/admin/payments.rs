@@ -2,8 +2,9 @@
 
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
-use clawrk_domain::{Payment, PaymentId, PaymentKind, UserId};
+use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind, PaymentState, UserId, limits};
 use clawrk_server::exchange::{Operator, OperatorError};
+use clawrk_server::payments::{Desk, back};
 use clawrk_store::{ParkedNotice, Store};
 use serde_json::{Value, json};
 
@@ -35,6 +36,8 @@ pub(super) struct PaymentsArgs {
 enum PaymentsCommand {
     /// Say what became of a parked payment, after you have looked at Stripe's pages
     Resolve(ResolveArgs),
+    /// Take a payout back from the account that it went to, into the wallet that it came from
+    Reverse(ReverseArgs),
 }
 
 #[derive(Debug, Args)]
@@ -56,12 +59,42 @@ struct ResolveArgs {
     settings: SettingFlags,
 }
 
+#[derive(Debug, Args)]
+struct ReverseArgs {
+    /// The withdrawal's id
+    #[arg(value_parser = parse_id)]
+    id: String,
+    /// How much of it is to be reversed all in all, such as 5.00 [default: all of it]
+    #[arg(long, value_name = "DOLLARS", value_parser = parse_amount)]
+    total: Option<Cents>,
+    /// Do it without asking
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+fn parse_amount(text: &str) -> Result<Cents, String> {
+    format::parse_dollars(text, &(1..=*limits::PAYMENT_CENTS.end())).map(Cents)
+}
+
 /// Runs an `admin payments` command.
 pub(super) async fn run(args: &PaymentsArgs, out: &Output) -> Result<(), Failure> {
     match &args.command {
         None => list(&open(&args.settings, None).await?, out).await,
         Some(PaymentsCommand::Resolve(args)) => resolve(args, out).await,
+        Some(PaymentsCommand::Reverse(args)) => reverse(args, out).await,
     }
+}
+
+/// The way to Stripe that the settings describe.
+pub(super) fn desk(settings: &SettingFlags) -> Result<Desk, Failure> {
+    let config = settings.config()?;
+    let Some(setting) = &config.stripe else {
+        let failure = Failure::failed("stripe_not_configured", "There is no key for Stripe in these settings");
+        return Err(failure.hint("run it with the server's settings: stripe_secret_key and stripe_webhook_secret"));
+    };
+    Ok(Desk::open(setting).map_err(anyhow::Error::from)?)
 }
 
 async fn list(store: &Store, out: &Output) -> Result<(), Failure> {
@@ -170,17 +203,17 @@ async fn name_of(store: &Store, user: UserId) -> Result<String, Failure> {
 
 async fn resolve(args: &ResolveArgs, out: &Output) -> Result<(), Failure> {
     let store = open(&args.settings, None).await?;
-    let no_such = || {
-        Failure::failed("not_found", format!("There is no payment {}", args.id))
-            .hint("`clawrk admin payments` lists those that are parked")
-    };
-    let id: PaymentId = args.id.parse().map_err(|_| no_such())?;
-    let payment = store.payment(id).await.context("the payment cannot be read")?.ok_or_else(no_such)?;
+    let payment = payment_of(&store, &args.id).await?;
     if let Some(reference) = &args.paid {
         let (name, prefix) = reference_of(payment.kind);
         if !reference.starts_with(prefix) || reference.len() == prefix.len() {
             let failure = Failure::usage(format!("{reference:?} is not {name}"));
             return Err(failure.hint(format!("Stripe's pages show it: it begins with {prefix}")));
+        }
+        let named = store.payment_named(reference).await.context("the payments cannot be read")?;
+        if let Some(other) = named.filter(|other| other.id != payment.id) {
+            let failure = Failure::failed("taken", format!("{reference} is payment {} already", other.id));
+            return Err(failure.hint("look for the one whose metadata or transfer group is this payment's id"));
         }
     }
     let user = name_of(&store, payment.user).await?;
@@ -189,7 +222,7 @@ async fn resolve(args: &ResolveArgs, out: &Output) -> Result<(), Failure> {
         out.note(&consequences(&payment, &user, args.paid.as_deref()));
         text::confirm(out, false, "Is that what Stripe's pages show?")?;
     }
-    let resolved = Operator(store).resolve(id, args.paid.clone()).await.map_err(|error| match error {
+    let resolved = Operator(store).resolve(payment.id, args.paid.clone()).await.map_err(|error| match error {
         OperatorError::Rejected(rejection) => Failure::failed(rejection.code().0, rejection.to_string()),
         error => anyhow::Error::from(error).into(),
     })?;
@@ -197,6 +230,52 @@ async fn resolve(args: &ResolveArgs, out: &Output) -> Result<(), Failure> {
         out.document(&document(&resolved, &user));
     } else {
         out.text(&done(&resolved, &user));
+    }
+    Ok(())
+}
+
+async fn payment_of(store: &Store, id: &str) -> Result<Payment, Failure> {
+    let no_such = || {
+        Failure::failed("not_found", format!("There is no payment {id}"))
+            .hint("`clawrk admin payments` lists those that are parked")
+    };
+    let id: PaymentId = id.parse().map_err(|_| no_such())?;
+    store.payment(id).await.context("the payment cannot be read")?.ok_or_else(no_such)
+}
+
+async fn reverse(args: &ReverseArgs, out: &Output) -> Result<(), Failure> {
+    let (store, desk) = (open(&args.settings, None).await?, desk(&args.settings)?);
+    let payment = payment_of(&store, &args.id).await?;
+    if payment.kind != PaymentKind::Withdrawal || payment.state != PaymentState::Paid {
+        let (kind, state) = (payment.kind.as_str(), payment.state.as_str());
+        let failure = Failure::failed("not_paid_out", format!("Only a payout can be reversed: this {kind} is {state}"));
+        return Err(failure.hint("what was paid in is refunded on Stripe's pages"));
+    }
+    let total = args.total.unwrap_or(payment.amount);
+    if total > payment.amount {
+        return Err(Failure::usage(format!("--total is more than was paid out, which is {}", payment.amount)));
+    }
+    let asked = back::payout(&desk, payment.id).await.context("the payout could not be looked up")?;
+    let Some(payout) = asked else {
+        let failure = Failure::failed("not_found", format!("Stripe has no payout for {}, or several", payment.id));
+        return Err(failure.hint("look at Stripe's pages: its transfer group is the payment's id"));
+    };
+    let (user, reversed) = (name_of(&store, payment.user).await?, Cents(payout.amount_reversed));
+    if total > reversed && !args.yes {
+        text::must_ask(out)?;
+        let more = total - reversed;
+        out.note(&format!("{more} is taken from {user}'s account at Stripe, by a reversal of {}.", payout.id));
+        text::confirm(out, false, "Take it back?")?;
+    }
+    let more = back::reverse(&desk, &payout, total).await.context("the payout could not be reversed")?;
+    if out.is_json() {
+        out.document(&json!({
+            "id": payment.id, "transfer": payout.id, "reversed_cents": reversed + more, "amount_cents": payment.amount,
+        }));
+    } else if more == Cents::ZERO {
+        out.text(&format!("{reversed} of {} was reversed before: nothing is left to do.", payout.id));
+    } else {
+        out.text(&format!("{more} of {} is reversed. {user}'s wallet has it when Stripe tells of it.", payout.id));
     }
     Ok(())
 }
@@ -240,7 +319,7 @@ fn done(payment: &Payment, user: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clawrk_domain::{Cents, PaymentState, Timestamp};
+    use clawrk_domain::Timestamp;
 
     use super::*;
 

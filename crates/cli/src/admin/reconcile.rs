@@ -3,11 +3,11 @@
 use anyhow::Context;
 use clap::Args;
 use clawrk_domain::{Cents, Timestamp};
-use clawrk_server::payments::Desk;
 use clawrk_server::payments::compare::{Comparison, compare};
 use serde_json::json;
 
 use super::open;
+use super::payments::desk;
 use crate::environment::now;
 use crate::failure::Failure;
 use crate::format;
@@ -64,12 +64,7 @@ fn span(since: Option<Timestamp>, until: Option<Timestamp>, now: Timestamp) -> R
 pub(super) async fn run(args: &ReconcileArgs, out: &Output) -> Result<(), Failure> {
     let span = span(args.since, args.until, Timestamp::from_micros(now().as_microsecond()))?;
     let store = open(&args.settings, None).await?;
-    let config = args.settings.config()?;
-    let Some(setting) = &config.stripe else {
-        let failure = Failure::failed("stripe_not_configured", "There is no Stripe to compare with");
-        return Err(failure.hint("run it with the server's settings: stripe_secret_key and stripe_webhook_secret"));
-    };
-    let desk = Desk::open(setting).map_err(anyhow::Error::from)?;
+    let desk = desk(&args.settings)?;
     let found = compare(&store, &desk, span).await.context("the ledger could not be compared")?;
     if out.is_json() {
         out.document(&json!({

@@ -19,7 +19,7 @@ const SEATS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An exchange that pays by the fake.
-fn paying(exchange: Exchange) -> (Exchange, FakeStripe) {
+pub(crate) fn paying(exchange: Exchange) -> (Exchange, FakeStripe) {
     // The time, as the folder's own file system has it.
     let made = std::fs::metadata(exchange.folder()).unwrap().modified().unwrap();
     let now = made.duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -1,115 +1,24 @@
-//! Money in and out through the real binary, with a Stripe that does what it is told and nothing else.
+//! Money in and out through the real binary.
 
 use std::process::{Child, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::{Json, Router, body};
 use serde_json::{Value, json};
 
 use crate::exchange::{Exchange, Server, User};
+use crate::fake_stripe::{FakeStripe, Fault};
+use crate::payments::paying;
 
-/// What this Stripe has, and how it behaves.
-#[derive(Default)]
-struct Books {
-    sessions: Vec<Value>,
-    transfers: Vec<Value>,
-    events: Vec<Value>,
-    /// Connected accounts have all that is asked of them.
-    is_active: bool,
-    /// It breaks over every payout, and makes none.
-    breaks: bool,
+/// An exchange that is paid by the fake, its server, and Ada.
+fn exchange(cents: i64) -> (FakeStripe, Exchange, Server, User) {
+    let (exchange, stripe) = paying(Exchange::sqlite());
+    let (server, ada) = (exchange.serve(), exchange.user("ada", cents));
+    (stripe, exchange, server, ada)
 }
 
-struct FakeStripe {
-    books: Arc<Mutex<Books>>,
-    url: String,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl FakeStripe {
-    fn start() -> Self {
-        let (runtime, books) = (tokio::runtime::Runtime::new().unwrap(), Arc::new(Mutex::new(Books::default())));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&books));
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { books, url, _runtime: runtime }
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
-    }
-
-    /// Remembers that something happened, and tells nobody.
-    fn remember(&self, kind: &str, object: &Value) {
-        let (mut books, now) = (self.books(), jiff::Timestamp::UNIX_EPOCH.as_second());
-        let id = format!("evt_{}", books.events.len() + 1);
-        let event = json!({"id": id, "type": kind, "created": now, "livemode": false, "data": {"object": object}});
-        books.events.insert(0, event);
-    }
-
-    /// An exchange that is paid through it, its server, and Ada.
-    fn exchange(&self, cents: i64) -> (Exchange, Server, User) {
-        let exchange = Exchange::sqlite()
-            .with("CLAWRK_STRIPE_SECRET_KEY", "sk_test_1")
-            .with("CLAWRK_STRIPE_WEBHOOK_SECRET", "whsec_1")
-            .with("CLAWRK_STRIPE_API_URL", &self.url);
-        let server = exchange.serve();
-        let ada = exchange.user("ada", cents);
-        (exchange, server, ada)
-    }
-}
-
-async fn answer(State(books): State<Arc<Mutex<Books>>>, request: Request) -> (StatusCode, Json<Value>) {
-    let (head, body) = request.into_parts();
-    let body = body::to_bytes(body, 1 << 20).await.unwrap();
-    let sent = reqwest::Url::parse(&format!("http://x/?{}", std::str::from_utf8(&body).unwrap())).unwrap();
-    let field = |name: &str| sent.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    let mut books = books.lock().unwrap();
-    let list = |data: &[Value]| json!({"object": "list", "data": data, "has_more": false});
-    let answer = match (head.method.as_str(), head.uri.path()) {
-        ("POST", "/v1/customers") => json!({"id": "cus_1"}),
-        ("POST", "/v1/checkout/sessions") => {
-            let id = format!("cs_{}", books.sessions.len() + 1);
-            let amount = field("line_items[0][price_data][unit_amount]").map(|cents| cents.parse::<i64>().unwrap());
-            let session = json!({"id": id, "url": format!("https://checkout.example/{id}"), "mode": field("mode"),
-                "payment_status": "unpaid", "amount_total": amount, "currency": "usd", "payment_intent": null,
-                "client_reference_id": field("client_reference_id"),
-                "metadata": {"clawrk_payment": field("metadata[clawrk_payment]").unwrap_or_default()}});
-            books.sessions.push(session.clone());
-            session
-        }
-        ("POST", "/v1/accounts") => json!({"id": "acct_1"}),
-        ("POST", "/v1/account_links") => json!({"url": "https://connect.example/acct_1"}),
-        ("GET", "/v1/accounts/acct_1") => {
-            let state = if books.is_active { "active" } else { "pending" };
-            json!({"id": "acct_1", "payouts_enabled": books.is_active, "capabilities": {"transfers": state}})
-        }
-        ("POST", "/v1/transfers") if books.breaks => {
-            return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": {"type": "api_error"}})));
-        }
-        ("POST", "/v1/transfers") => {
-            let id = format!("tr_{}", books.transfers.len() + 1);
-            let transfer = json!({"id": id, "amount": field("amount").unwrap().parse::<i64>().unwrap(),
-                "currency": "usd", "destination": field("destination"), "transfer_group": field("transfer_group")});
-            books.transfers.push(transfer.clone());
-            transfer
-        }
-        ("GET", "/v1/transfers") => {
-            let asked = head.uri.query().unwrap_or_default();
-            let of_group = |transfer: &&Value| asked.contains(transfer["transfer_group"].as_str().unwrap());
-            list(&books.transfers.iter().filter(of_group).cloned().collect::<Vec<_>>())
-        }
-        ("GET", "/v1/events") => list(&books.events),
-        ("GET", "/v1/balance") => {
-            json!({"available": [{"amount": 1500, "currency": "usd"}], "pending": []})
-        }
-        _ => return (StatusCode::NOT_FOUND, Json(json!({"error": {"type": "invalid_request_error"}}))),
-    };
-    (StatusCode::OK, Json(answer))
+/// The page of a kind that was made last, if there is one.
+fn page(stripe: &FakeStripe) -> Option<Value> {
+    stripe.books().objects.get("checkout.session")?.last().cloned()
 }
 
 /// What comes of it, asked for again and again.
@@ -142,8 +51,7 @@ fn said(output: &Output) -> (i32, String) {
 
 #[test]
 fn money_comes_in_and_goes_out_and_the_books_are_compared() {
-    let stripe = FakeStripe::start();
-    let (exchange, server, ada) = stripe.exchange(0);
+    let (stripe, exchange, server, ada) = exchange(0);
     let run = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         said(&server.command(&exchange, &ada, &words).output().unwrap())
@@ -151,24 +59,24 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     let reconciled = || exchange.command(["admin", "reconcile", "--json"]).output().unwrap();
 
     let waiting = begun(server.command(&exchange, &ada, &["wallet", "topup", "20.00"]));
-    let mut session = eventually("there is a page", || stripe.books().sessions.first().cloned());
-    session["payment_status"] = "paid".into();
+    let session = eventually("there is a page", || page(&stripe));
+    stripe.pay(session["id"].as_str().unwrap());
     // Nobody tells the exchange: it hears of it when the books are compared.
-    stripe.remember("checkout.session.completed", &session);
     let found: Value = serde_json::from_slice(&reconciled().stdout).unwrap();
-    assert_eq!(found["missed"], json!(["checkout.session.completed evt_1"]));
+    let missed: Vec<&str> = found["missed"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(missed.len() == 2 && missed[0].starts_with("checkout.session.completed evt_"), "{missed:?}");
     let (code, text) = said(&waiting.wait_with_output().unwrap());
     assert_eq!(code, 0, "{text}");
-    assert!(text.starts_with("https://checkout.example/cs_1\n$20.00 paid in.\n"), "{text}");
+    assert!(text.starts_with(&format!("{}\n$20.00 paid in.\n", session["url"].as_str().unwrap())), "{text}");
 
     let (code, text) = run("wallet withdraw 5.00 -y");
     assert_eq!(code, 1);
     assert!(text.contains("not_connected") && text.contains("hint: `clawrk wallet connect` sets up"), "{text}");
     let (code, text) = run("wallet connect --no-wait");
     assert_eq!(code, 0, "{text}");
-    assert!(text.starts_with("https://connect.example/acct_1\n"), "{text}");
+    assert!(text.starts_with("https://connect.stripe.test/setup/acct_"), "{text}");
     assert!(run("wallet connect status").1.starts_with("pending\n"));
-    stripe.books().is_active = true;
+    stripe.activate(&stripe.newest("account"), true);
     assert!(run("wallet connect status").1.starts_with("active\n"));
     let (code, text) = run("wallet withdraw 25.00 -y");
     assert_eq!(code, 4, "{text}");
@@ -182,10 +90,12 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     assert!(run(&format!("wallet payments {id}")).1.starts_with("$5.00 withdrawal  paid\n"));
 
     // Stripe has not told of the payout.
+    let told = stripe.books().objects.get_mut("event").unwrap().pop().unwrap();
+    assert_eq!(told["type"], "transfer.created");
     let (code, text) = said(&reconciled());
     assert!(code == 1 && text.contains("is paid here, and Stripe tells nothing of it"), "{text}");
-    let transfer = stripe.books().transfers[0].clone();
-    stripe.remember("transfer.created", &transfer);
+    stripe.books().objects.get_mut("event").unwrap().push(told.clone());
+    stripe.books().available = 1500;
     let found = reconciled();
     assert_eq!(found.status.code(), Some(0), "{}", said(&found).1);
     let found: Value = serde_json::from_slice(&found.stdout).unwrap();
@@ -198,30 +108,32 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     assert_eq!(found["paid_in_cents"], json!({"ledger": 0, "stripe": 0}));
     assert_eq!(found["differences"], json!([]));
     // A second payout for the same withdrawal is what must never be.
-    let mut twin = transfer;
-    twin["id"] = "tr_2".into();
-    stripe.remember("transfer.created", &twin);
+    let (mut twin, first) = (told["data"]["object"].clone(), told["data"]["object"]["id"].as_str().unwrap());
+    twin["id"] = "tr_twin".into();
+    stripe.books().now += 60;
+    stripe.books().tell("transfer.created", &twin);
     let (code, text) = said(&exchange.command(["admin", "reconcile"]).output().unwrap());
     assert_eq!(code, 1);
-    let twice = "is $5.00 here and $10.00 at Stripe (tr_1, tr_2)";
+    let twice = &format!("is $5.00 here and $10.00 at Stripe ({first}, tr_twin)");
     assert!(text.contains(twice), "{text}");
     let (code, text) = said(&exchange.command(later).output().unwrap());
-    assert!(code == 1 && text.contains(twice), "{text}");
+    assert!(code == 1 && text.contains(&format!("over $5.00 is {first} here and tr_twin at Stripe")), "{text}");
     exchange.audit();
 }
 
 #[test]
 fn what_nobody_knows_the_outcome_of_is_shown_to_the_operator_who_says_it() {
-    let stripe = FakeStripe::start();
-    let (exchange, server, ada) = stripe.exchange(2000);
-    stripe.books().is_active = true;
-    stripe.books().breaks = true;
+    let (stripe, exchange, server, ada) = exchange(2000);
     let run = |words: &[&str]| said(&server.command(&exchange, &ada, words).output().unwrap());
     assert_eq!(run(&["wallet", "connect", "--no-wait"]).0, 0);
+    stripe.activate(&stripe.newest("account"), true);
     assert_eq!(run(&["wallet", "connect", "status"]).0, 0);
     let (code, text) = run(&["wallet", "auto-topup", "on", "--amount", "20.00", "--below", "5.00"]);
     assert!(code == 1 && text.contains("hint: `clawrk wallet card` saves one"), "{text}");
-    assert!(run(&["wallet", "card", "--no-wait"]).1.starts_with("https://checkout.example/cs_1\n"));
+    assert!(run(&["wallet", "card", "--no-wait"]).1.starts_with("https://checkout.stripe.test/c/pay/"));
+    assert_eq!(run(&["wallet", "withdraw", "6.00", "-y"]).0, 0);
+    let others = stripe.newest("transfer");
+    stripe.fault("POST /v1/transfers", Fault::Fails);
 
     let waiting = begun(server.command(&exchange, &ada, &["wallet", "withdraw", "5.00", "-y"]));
     let parked = || {
@@ -245,6 +157,8 @@ fn what_nobody_knows_the_outcome_of_is_shown_to_the_operator_who_says_it() {
     assert!(code == 1 && text.contains("sent less than a day ago"), "{text}");
     let (code, text) = resolve(&["--paid", "pi_9", "-y"]);
     assert!(code == 2 && text.contains("it begins with tr_"), "{text}");
+    let (code, text) = resolve(&["--paid", &others, "-y"]);
+    assert!(code == 1 && text.contains(&format!("{others} is payment ")), "{text}");
     let (code, text) = resolve(&["--paid", "tr_9"]);
     assert!(code == 2 && text.contains("add -y to confirm it"), "{text}");
     let (code, text) = resolve(&["--paid", "tr_9", "-y"]);
@@ -254,5 +168,45 @@ fn what_nobody_knows_the_outcome_of_is_shown_to_the_operator_who_says_it() {
     let (code, text) = said(&waiting.wait_with_output().unwrap());
     assert!(code == 0 && text.starts_with("$5.00 paid out.\n"), "{text}");
     assert!(said(&exchange.command(["admin", "payments"]).output().unwrap()).1.contains("Nothing is parked."));
+    exchange.audit();
+}
+
+#[test]
+fn a_payout_is_taken_back_once_however_often_that_is_asked_for() {
+    let (stripe, exchange, server, ada) = exchange(2000);
+    let run = |words: &[&str]| said(&server.command(&exchange, &ada, words).output().unwrap());
+    assert_eq!(run(&["wallet", "connect", "--no-wait"]).0, 0);
+    stripe.activate(&stripe.newest("account"), true);
+    assert_eq!(run(&["wallet", "connect", "status"]).0, 0);
+    assert_eq!(run(&["wallet", "withdraw", "8.00", "-y"]).0, 0);
+    let payments = server.json(&exchange, &ada, &["wallet", "payments"]);
+    let id = payments[0]["id"].as_str().unwrap();
+    let reverse = |more: &[&str]| {
+        let words = ["admin", "payments", "reverse", id].into_iter().chain(more.iter().copied());
+        said(&exchange.command(words).output().unwrap())
+    };
+    let transfer = stripe.newest("transfer");
+    let (code, text) = reverse(&["--total", "8.01", "-y"]);
+    assert!(code == 2 && text.contains("more than was paid out, which is $8.00"), "{text}");
+    let (code, text) = reverse(&["--total", "3.00"]);
+    assert!(code == 2 && text.contains("add -y to confirm it"), "{text}");
+    // Done, and nobody is told so: whoever asks again finds it done.
+    stripe.fault("POST /v1/transfers", Fault::ActsAndHangsUp);
+    let (code, text) = reverse(&["--total", "3.00", "-y"]);
+    assert!(code == 1 && text.contains("nobody knows whether Stripe did it"), "{text}");
+    let (code, text) = reverse(&["--total", "3.00", "-y"]);
+    assert_eq!((code, text), (0, format!("$3.00 of {transfer} was reversed before: nothing is left to do.\n")));
+    let (code, text) = reverse(&["-y"]);
+    assert!(code == 0 && text.starts_with(&format!("$5.00 of {transfer} is reversed.")), "{text}");
+    // The exchange hears of it like of any other reversal.
+    let balance = || server.json(&exchange, &ada, &["balance"])["balance_cents"].clone();
+    assert_eq!(balance(), 1200);
+    let (_, text) = said(&exchange.command(["admin", "reconcile"]).output().unwrap());
+    assert!(text.contains("transfer.reversed evt_"), "{text}");
+    eventually("it is in the wallet", || (balance() == 2000).then_some(()));
+    assert_eq!(exchange.command(["admin", "reconcile"]).status().unwrap().code(), Some(0));
+    let books = stripe.books();
+    assert_eq!((books.paid_out(), books.objects["transfer_reversal"].len(), &books.wrong), (0, 2, &vec![]));
+    drop(books);
     exchange.audit();
 }

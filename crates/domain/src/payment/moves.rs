@@ -141,8 +141,8 @@ pub(crate) fn step(
     at: &mut Moment<'_>,
 ) -> Result<Change, Rejection> {
     let before = Some(task);
-    if !matches!(payment.state, PaymentState::Sending | PaymentState::Parked) || payment.task() != before {
-        // Something else has settled it meanwhile, or has moved it: the task is all that is left.
+    if !matches!(payment.state, PaymentState::Sending | PaymentState::Parked) {
+        // Something else has settled it meanwhile: the task is all that is left.
         return Ok(after(before, Change::none(Answer::Nothing)));
     }
     let change = match step {
@@ -260,7 +260,8 @@ pub(super) fn failed(mut payment: Payment, problem: &str, at: &mut Moment<'_>) -
 /// Moves back what Stripe has moved back and the ledger has not; or forth again what a bank gave back.
 pub(super) fn balance_out(payment: &mut Payment, mut purse: Purse, at: &mut Moment<'_>) -> Vec<Write> {
     let disputed = payment.disputes.iter().filter(|dispute| !dispute.won).map(|dispute| dispute.amount);
-    let back = disputed.fold(payment.back, |sum, amount| sum + amount).min(payment.amount);
+    // More than came in, where a bank takes back what had been refunded: that is lost twice.
+    let back = disputed.fold(payment.back, |sum, amount| sum + amount);
     if payment.state != PaymentState::Paid || back == payment.moved_back {
         return Vec::new();
     }

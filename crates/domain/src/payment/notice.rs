@@ -117,7 +117,6 @@ pub(crate) struct Known<'a> {
     pub(crate) payment: Option<Payment>,
     pub(crate) purse: Purse,
     pub(crate) stripe: &'a StripeIds,
-    pub(crate) is_new: bool,
     pub(crate) received_at: Timestamp,
 }
 
@@ -140,9 +139,6 @@ pub(crate) fn take(notice: &NewNotice, is_known: bool, now: Timestamp) -> Change
 pub(crate) fn heed(task: Task, notice: NoticeId, happened: &Happened, known: Known<'_>, at: &mut Moment<'_>) -> Change {
     let (nothing, now) = (Change::none(Answer::Nothing), at.now);
     let over = |change: Change, end| after(Some(task), change.and(Write::EndNotice(notice, end, now)));
-    if !known.is_new {
-        return after(Some(task), nothing);
-    }
     let again = |seconds| nothing.clone().and(Write::Schedule(Task { due_at: now.plus_seconds(seconds), ..task }));
     match happened {
         Happened::Nothing(why) => over(nothing, NoticeEnd::Ignored(why.clone())),

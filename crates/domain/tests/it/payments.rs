@@ -102,6 +102,10 @@ fn only_what_is_parked_and_no_longer_tried_is_resolved_by_hand() {
     resolve(&mut world, None).unwrap();
     assert_eq!((world.wallets[&user].0, house(&world, Account::InTransit)), (20_00, 0));
     assert_eq!(resolve(&mut world, Some("tr_1")), Err(Rejection::NotParked(PaymentState::Failed)));
+    // The operator was wrong: that is for people, and moves nothing.
+    tell(&mut world, 1, Happened::Reversed { payment, reference: "tr_1".to_owned(), total: Cents(10_00) });
+    assert!(matches!(world.notices.values().next().unwrap().1, Some(NoticeEnd::Parked(_))));
+    assert_eq!((world.wallets[&user].0, house(&world, Account::InTransit)), (20_00, 0));
 }
 
 #[test]

@@ -106,7 +106,6 @@ impl World {
             stripe: dealer.and_then(|user| self.stripe.get(&user)).cloned().unwrap_or_default(),
             auto_top_up,
             notice_at: notice.map(|(at, _)| *at),
-            notice_is_over: notice.is_some_and(|(_, end)| end.is_some()),
             uploads: Vec::new(),
             upload_in_use: false,
             uploaded_bytes: 0,

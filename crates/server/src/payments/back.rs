@@ -1,9 +1,10 @@
 //! What went back of a payment, as Stripe has it now: notices come in any order, and a refund can fail after it was told.
 
-use clawrk_domain::{Cents, Payment, PaymentKind};
+use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind};
 
 use super::Desk;
 use crate::outside::stripe::StripeError;
+use crate::outside::stripe::objects::Transfer;
 
 /// How much of what came in by an intent is refunded; none if some of it is in another currency.
 pub(super) async fn refunded(desk: &Desk, intent: &str) -> Result<Option<Cents>, StripeError> {
@@ -26,10 +27,26 @@ pub(super) async fn all(desk: &Desk, payment: &Payment) -> Result<Option<Cents>,
     let Some(refunded) = refunded(desk, intent).await? else { return Ok(None) };
     let disputes = desk.stripe.disputes_of(intent).await?;
     let lost = disputes.iter().filter(|dispute| !is_harmless(&dispute.status));
-    Ok(Some(lost.fold(refunded, |sum, dispute| sum + Cents(dispute.amount)).min(payment.amount)))
+    Ok(Some(lost.fold(refunded, |sum, dispute| sum + Cents(dispute.amount))))
 }
 
 /// Whether a dispute has taken nothing, or has given it back: a bank that only asks takes nothing.
 pub(super) fn is_harmless(status: &str) -> bool {
     status == "won" || status.starts_with("warning_")
+}
+
+/// The one payout that Stripe has for a withdrawal, if there is one and no more.
+pub async fn payout(desk: &Desk, payment: PaymentId) -> Result<Option<Transfer>, StripeError> {
+    let found = desk.stripe.transfers_of(payment).await?.data;
+    Ok(<[Transfer; 1]>::try_from(found).ok().map(|[transfer]| transfer))
+}
+
+/// Takes a payout back until so much of it is reversed, all in all; how much that is more than before. The ledger follows
+/// when Stripe tells of it.
+pub async fn reverse(desk: &Desk, payout: &Transfer, total: Cents) -> Result<Cents, StripeError> {
+    let more = total - Cents(payout.amount_reversed);
+    if more > Cents::ZERO {
+        desk.stripe.reverse(payout, more).await?;
+    }
+    Ok(more.max(Cents::ZERO))
 }

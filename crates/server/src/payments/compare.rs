@@ -217,7 +217,13 @@ impl Told {
         };
         let (names, sum) = described(theirs);
         match payment.state {
-            PaymentState::Paid if sum == amount => None,
+            PaymentState::Paid if sum == amount => {
+                // One that was told of before the span may be another.
+                let ours = [payment.reference.as_ref(), payment.intent.as_ref()];
+                let is_ours = theirs.keys().all(|name| ours.contains(&Some(name)));
+                let [reference, _] = ours.map(|name| name.map_or("nothing", String::as_str));
+                (!is_ours).then(|| format!("{kind} {id} over {amount} is {reference} here and {names} at Stripe"))
+            }
             PaymentState::Paid => Some(format!("{kind} {id} is {amount} here and {sum} at Stripe ({names})")),
             PaymentState::Failed => {
                 Some(format!("{kind} {id} over {amount} failed here, and Stripe has {sum} for it ({names})"))

@@ -9,7 +9,7 @@
 //!
 //! What follows from anything is the domain's: see `domain/payment`.
 
-mod back;
+pub mod back;
 pub mod compare;
 mod heed;
 mod pay;

@@ -175,7 +175,7 @@ impl Schedule {
                 self.stripe.refund(charge["payment_intent"].as_str().unwrap(), part);
             }
             2 => {
-                let charges = self.objects("charge", |charge| is_whole(charge) && !of_charge(charge));
+                let charges = self.objects("charge", |charge| !of_charge(charge));
                 let Some(charge) = self.dice.pick(&charges) else { return };
                 let (intent, amount) = (charge["payment_intent"].as_str().unwrap(), charge["amount"].as_i64().unwrap());
                 let dispute = self.stripe.dispute(intent, amount, "needs_response");

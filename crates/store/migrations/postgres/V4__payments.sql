@@ -24,7 +24,7 @@ CREATE TABLE payments (
     problem          TEXT,
     back_cents       BIGINT NOT NULL CHECK (back_cents >= 0),
     disputes         TEXT,
-    moved_back_cents BIGINT NOT NULL CHECK (moved_back_cents BETWEEN 0 AND cents),
+    moved_back_cents BIGINT NOT NULL CHECK (moved_back_cents >= 0),
     due_at           BIGINT,
     created_at       BIGINT NOT NULL,
     updated_at       BIGINT NOT NULL,

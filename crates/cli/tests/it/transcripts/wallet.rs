@@ -34,6 +34,9 @@ fn where_no_payments_are_taken_that_is_said_with_what_to_do() {
         operator $ admin payments resolve nothing --not-paid
         operator $ admin payments resolve 01970000-0000-7000-8000-000000000000 --paid tr_1 --not-paid
         operator $ admin payments resolve 01970000-0000-7000-8000-000000000000 --paid tr_1
+        operator $ admin payments reverse
+        operator $ admin payments reverse 01970000-0000-7000-8000-000000000000 --total 5
+        operator $ admin payments reverse 01970000-0000-7000-8000-000000000000
         operator $ admin payments --data-dir elsewhere
         operator $ admin reconcile
         operator $ admin reconcile --since 2025-01-01

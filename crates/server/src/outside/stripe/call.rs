@@ -121,12 +121,10 @@ fn refusal(status: StatusCode, pause_seconds: Option<i64>, body: &[u8]) -> Strip
     let told: String = codes.iter().flatten().map(|code| format!(" ({code})")).collect();
     let problem = format!("it answered {}{told}", status.as_u16());
     match status.as_u16() {
-        // The first call with this key is still under way, or this one is not the same: the one before may have been done.
-        409 => StripeError::Unknown(problem),
-        400 if said.kind == "idempotency_error" => StripeError::Unknown(problem),
         401 | 403 => StripeError::Away { problem: format!("{problem}: look at stripe_secret_key"), pause_seconds },
         429 => StripeError::Away { problem, pause_seconds },
-        // Only Stripe's own word says that it was not done: a proxy's page says nothing of what is behind it.
+        // Only Stripe's own word says that it was not done. A proxy's page says nothing of what is behind it, and a key
+        // that is under way or was used for something else says that the one before may have been done.
         400 | 402 | 404 | 422 if matches!(said.kind.as_str(), "card_error" | "invalid_request_error") => {
             let sentence = said.message.map(|text| shown(&text));
             StripeError::Refused { problem: sentence.unwrap_or(problem), codes }
@@ -141,4 +139,44 @@ fn refusal(status: StatusCode, pause_seconds: Option<i64>, body: &[u8]) -> Strip
 fn shown(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().filter(|c| !c.is_control()).take(SENTENCE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn means(status: u16, body: &str) -> &'static str {
+        match refusal(StatusCode::from_u16(status).unwrap(), None, body.as_bytes()) {
+            StripeError::Refused { .. } => "refused",
+            StripeError::Away { .. } => "away",
+            StripeError::Unknown(_) => "unknown",
+        }
+    }
+
+    #[test]
+    fn only_what_stripe_itself_refuses_was_not_done_and_will_not_be() {
+        let of = |kind: &str| format!("{{\"error\":{{\"type\":\"{kind}\",\"message\":\"No.\"}}}}");
+        for (status, kind, meaning) in [
+            (400, "invalid_request_error", "refused"),
+            (402, "card_error", "refused"),
+            (404, "invalid_request_error", "refused"),
+            (400, "idempotency_error", "unknown"),
+            (409, "idempotency_error", "unknown"),
+            (409, "invalid_request_error", "unknown"),
+            (424, "invalid_request_error", "unknown"),
+            (500, "api_error", "unknown"),
+            (503, "invalid_request_error", "unknown"),
+            (401, "invalid_request_error", "away"),
+            (403, "invalid_request_error", "away"),
+            (429, "invalid_request_error", "away"),
+        ] {
+            assert_eq!(means(status, &of(kind)), meaning, "{status} {kind}");
+        }
+        for (status, meaning) in [(400, "unknown"), (402, "unknown"), (404, "unknown"), (502, "unknown"), (302, "away")]
+        {
+            for body in ["", "<h1>A proxy</h1>", "{}", "{\"error\":\"card_error\"}", "[1]"] {
+                assert_eq!(means(status, body), meaning, "{status} {body}");
+            }
+        }
+    }
 }

@@ -264,6 +264,14 @@ impl Stripe {
         self.get("/v1/transfers", &[("transfer_group", &payment.to_string()), ("limit", "100")]).await
     }
 
+    /// Takes so much of a payout back, on top of what was reversed before. The key says both: the same again is done
+    /// once, however often it is asked for.
+    pub async fn reverse(&self, transfer: &Transfer, amount: Cents) -> Result<Named, StripeError> {
+        let key = key("reversal", &format!("{}-{}-{}", transfer.id, transfer.amount_reversed, amount.0));
+        self.post(&format!("/v1/transfers/{}/reversals", transfer.id), form([("amount", &amount.0.to_string())]), &key)
+            .await
+    }
+
     /// The refunds of an intent, whatever became of them.
     pub async fn refunds_of(&self, intent: &str) -> Result<Vec<Refund>, StripeError> {
         self.all("/v1/refunds", &[("payment_intent", intent)]).await

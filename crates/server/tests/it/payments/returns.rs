@@ -93,6 +93,23 @@ async fn a_won_dispute_settles_what_it_had_left_owing() {
 }
 
 #[tokio::test]
+async fn what_a_bank_takes_back_after_a_refund_is_lost_twice_and_owed() {
+    let mut bank = Bank::new().await;
+    let ada = bank.user("ada", 0).await;
+    let intent = bank.top_up(&ada, 2500).await;
+    bank.stripe.refund(&intent, 2500);
+    let dispute = bank.stripe.dispute(&intent, 2500, "needs_response");
+    bank.deliver().await;
+    assert_eq!((ada.balance().await, bank.app.app.store.audit().await.unwrap().losses.0), (0, -2500));
+    assert_eq!(differences(&bank).await, Vec::<String>::new());
+    bank.check().await;
+    bank.stripe.close_dispute(&dispute, "won");
+    bank.deliver().await;
+    assert_eq!((ada.balance().await, bank.app.app.store.audit().await.unwrap().losses.0), (0, 0));
+    bank.check().await;
+}
+
+#[tokio::test]
 async fn a_bank_that_only_asks_takes_nothing() {
     let mut bank = Bank::new().await;
     let ada = bank.user("ada", 0).await;
