@@ -56,7 +56,6 @@ async fn a_withdrawal_needs_an_account_and_the_money_and_is_paid() {
 async fn how_an_account_stands_is_what_stripe_says_now_and_not_what_came_last() {
     let (bank, ada) = with_account(1000).await;
     let account = bank.stripe.newest("account");
-    bank.stripe.activate(&account, false);
     bank.stripe.activate(&account, true);
     bank.stripe.activate(&account, false);
     let mut notices = bank.stripe.notices();
