@@ -255,9 +255,9 @@ async fn reverse(args: &ReverseArgs, out: &Output) -> Result<(), Failure> {
     if total > payment.amount {
         return Err(Failure::usage(format!("--total is more than was paid out, which is {}", payment.amount)));
     }
-    let asked = back::payout(&desk, payment.id).await.context("the payout could not be looked up")?;
+    let asked = back::payout(&desk, &payment).await.context("the payout could not be looked up")?;
     let Some(payout) = asked else {
-        let failure = Failure::failed("not_found", format!("Stripe has no payout for {}, or several", payment.id));
+        let failure = Failure::failed("not_found", format!("Stripe has no such payout for {}", payment.id));
         return Err(failure.hint("look at Stripe's pages: its transfer group is the payment's id"));
     };
     let (user, reversed) = (name_of(&store, payment.user).await?, Cents(payout.amount_reversed));

@@ -1,6 +1,6 @@
 //! What went back of a payment, as Stripe has it now: notices come in any order, and a refund can fail after it was told.
 
-use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind};
+use clawrk_domain::{Cents, Payment, PaymentKind};
 
 use super::Desk;
 use crate::outside::stripe::StripeError;
@@ -18,10 +18,8 @@ pub(super) async fn refunded(desk: &Desk, intent: &str) -> Result<Option<Cents>,
 /// How much of a payment went back in whatever way.
 pub(super) async fn all(desk: &Desk, payment: &Payment) -> Result<Option<Cents>, StripeError> {
     if payment.kind == PaymentKind::Withdrawal {
-        let transfers = desk.stripe.transfers_of(payment.id).await?.data;
-        return Ok(Some(
-            transfers.iter().map(|transfer| Cents(transfer.amount_reversed)).fold(Cents::ZERO, |a, b| a + b),
-        ));
+        let payout = payout(desk, payment).await?;
+        return Ok(Some(payout.map_or(Cents::ZERO, |payout| Cents(payout.amount_reversed))));
     }
     let Some(intent) = &payment.intent else { return Ok(Some(Cents::ZERO)) };
     let Some(refunded) = refunded(desk, intent).await? else { return Ok(None) };
@@ -35,10 +33,10 @@ pub(super) fn is_harmless(status: &str) -> bool {
     status == "won" || status.starts_with("warning_")
 }
 
-/// The one payout that Stripe has for a withdrawal, if there is one and no more.
-pub async fn payout(desk: &Desk, payment: PaymentId) -> Result<Option<Transfer>, StripeError> {
-    let found = desk.stripe.transfers_of(payment).await?.data;
-    Ok(<[Transfer; 1]>::try_from(found).ok().map(|[transfer]| transfer))
+/// The payout of a withdrawal that is booked, as Stripe has it.
+pub async fn payout(desk: &Desk, payment: &Payment) -> Result<Option<Transfer>, StripeError> {
+    let found = desk.stripe.transfers_of(payment.id).await?.data;
+    Ok(found.into_iter().find(|transfer| payment.reference.as_ref() == Some(&transfer.id)))
 }
 
 /// Takes a payout back until so much of it is reversed, all in all; how much that is more than before. The ledger follows

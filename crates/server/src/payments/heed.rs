@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clawrk_domain::payment::{AccountStatus, Happened, StripeNews};
-use clawrk_domain::{Action, Cents, Lease, NoticeId, PaymentId, UserId};
+use clawrk_domain::{Action, Cents, Lease, NoticeId, Payment, PaymentId, UserId};
 use clawrk_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,6 +73,7 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
                 Ok(dispute) => {
                     let amount = cents(dispute.amount, &dispute.currency);
                     let payment = payment_of(app, desk, &Metadata::new(), dispute.payment_intent.as_deref()).await?;
+                    let payment = payment.map(|payment| payment.id);
                     let is_closed = event.kind == "charge.dispute.closed";
                     let won = is_closed.then_some(back::is_harmless(&dispute.status));
                     let dispute = dispute.id;
@@ -82,12 +83,10 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
             }
         }
         "transfer.created" => Happened::Nothing("it is for those who compare the books".to_owned()),
-        "transfer.reversed" => of(object, |transfer: Transfer| {
-            let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
-            let total = cents(transfer.amount_reversed, &transfer.currency);
-            let reference = transfer.id;
-            about(payment.ok_or_else(foreign), total, |payment, total| Happened::Reversed { payment, reference, total })
-        }),
+        "transfer.reversed" => match serde_json::from_value::<Transfer>(object.clone()) {
+            Ok(transfer) => reversed(app, transfer).await?,
+            Err(_) => unreadable(),
+        },
         _ => Happened::Nothing("nothing follows from such a notice".to_owned()),
     })
 }
@@ -102,6 +101,11 @@ fn unreadable() -> Happened {
 
 fn foreign() -> Happened {
     Happened::Nothing("it is about nothing of this exchange".to_owned())
+}
+
+/// One too many was put right at Stripe: it never was in our books.
+fn another() -> Happened {
+    Happened::Nothing("it is about another one at Stripe than the one that is booked".to_owned())
 }
 
 /// What follows from an amount about a payment, if both are known.
@@ -181,16 +185,26 @@ async fn account_updated(app: &App, desk: &Desk, account: &Account) -> Result<Ha
 /// A refund is made, or fails later: how much is refunded now, Stripe says.
 async fn refunded(app: &App, desk: &Desk, of: &OfIntent) -> Result<Happened, StoreError> {
     let Some(intent) = of.payment_intent.as_deref() else { return Ok(foreign()) };
-    let payment = match payment_of(app, desk, &of.metadata, Some(intent)).await? {
-        Ok(payment) => payment,
+    // Read before Stripe is asked: who asks later knows better, and changes the version.
+    let (payment, seen) = match payment_of(app, desk, &of.metadata, Some(intent)).await? {
+        Ok(payment) => (payment.id, payment.version),
         Err(other) => return Ok(other),
     };
-    // Before Stripe is asked: who asks later knows better, and changes the version.
-    let seen = app.store.payment(payment).await?.map_or(0, |payment| payment.version);
     Ok(match back::refunded(desk, intent).await {
         Ok(total) => about(Ok(payment), total, |payment, total| Happened::Refunded { payment, seen, total }),
         Err(error) => Happened::Trouble(error.to_string()),
     })
+}
+
+async fn reversed(app: &App, transfer: Transfer) -> Result<Happened, StoreError> {
+    let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
+    let Some(payment) = payment else { return Ok(foreign()) };
+    let Some(found) = app.store.payment(payment).await? else { return Ok(foreign()) };
+    if found.reference.is_some_and(|known| known != transfer.id) {
+        return Ok(another());
+    }
+    let (total, reference) = (cents(transfer.amount_reversed, &transfer.currency), transfer.id);
+    Ok(about(Ok(payment), total, |payment, total| Happened::Reversed { payment, reference, total }))
 }
 
 /// What an account may do: be paid, and pay out.
@@ -214,17 +228,23 @@ async fn payment_of(
     desk: &Desk,
     metadata: &Metadata,
     intent: Option<&str>,
-) -> Result<Result<PaymentId, Happened>, StoreError> {
-    if let Some(payment) = named_by(metadata) {
-        return Ok(Ok(payment));
-    }
+) -> Result<Result<Payment, Happened>, StoreError> {
     let Some(intent) = intent else { return Ok(Err(foreign())) };
     if let Some(payment) = app.store.payment_named(intent).await? {
-        return Ok(Ok(payment.id));
+        return Ok(Ok(payment));
     }
-    Ok(match desk.stripe.intent(intent).await {
-        Ok(intent) => named_by(&intent.metadata).ok_or_else(foreign),
-        Err(StripeError::Refused { .. }) => Err(foreign()),
-        Err(error) => Err(Happened::Trouble(error.to_string())),
+    let named = match named_by(metadata) {
+        Some(payment) => Some(payment),
+        None => match desk.stripe.intent(intent).await {
+            Ok(intent) => named_by(&intent.metadata),
+            Err(StripeError::Refused { .. }) => None,
+            Err(error) => return Ok(Err(Happened::Trouble(error.to_string()))),
+        },
+    };
+    let Some(named) = named else { return Ok(Err(foreign())) };
+    Ok(match app.store.payment(named).await? {
+        None => Err(foreign()),
+        Some(payment) if payment.intent.as_deref().is_some_and(|known| known != intent) => Err(another()),
+        Some(payment) => Ok(payment),
     })
 }

@@ -162,6 +162,42 @@ async fn a_refund_is_believed_when_stripe_can_be_asked_about_it() {
 }
 
 #[tokio::test]
+async fn what_is_put_right_at_stripe_of_one_too_many_moves_nothing_here() {
+    let mut bank = Bank::new().await;
+    let ada = bank.user("ada", 0).await;
+    let (session, topup) = bank.page(&ada, 2500).await;
+    bank.stripe.pay(&session);
+    bank.deliver().await;
+    bank.connect(&ada).await;
+    let paid = ada.post("/api/wallet/withdraw", json!({"amount_cents": 500})).await.expect(200);
+    bank.settle().await;
+    // A second charge and a second payout, which somebody made by hand with the names of the first ones.
+    let metadata = json!({ "clawrk_payment": topup });
+    {
+        let mut books = bank.stripe.books();
+        let intent = json!({"id": "pi_twin", "metadata": metadata, "status": "succeeded", "currency": "usd"});
+        books.objects.get_mut("payment_intent").unwrap().push(intent);
+        let refund = json!({"id": "re_twin", "payment_intent": "pi_twin", "amount": 2500, "currency": "usd",
+            "status": "succeeded"});
+        books.objects.entry("refund").or_default().push(refund);
+        let charge = json!({"id": "ch_twin", "object": "charge", "payment_intent": "pi_twin", "metadata": metadata});
+        books.tell("charge.refunded", &charge);
+        let refund = json!({"id": "re_twin", "object": "refund", "payment_intent": "pi_twin", "metadata": {}});
+        books.tell("charge.refund.updated", &refund);
+        let dispute = json!({"id": "dp_twin", "object": "dispute", "payment_intent": "pi_twin", "amount": 2500,
+            "currency": "usd", "status": "lost"});
+        books.tell("charge.dispute.closed", &dispute);
+        let transfer = json!({"id": "tr_twin", "object": "transfer", "transfer_group": paid["id"], "amount": 500,
+            "currency": "usd", "amount_reversed": 500});
+        books.tell("transfer.reversed", &transfer);
+    }
+    bank.deliver().await;
+    assert_eq!(ada.balance().await, 2000);
+    assert_eq!(bank.parked_notices().await, Vec::<String>::new());
+    bank.check().await;
+}
+
+#[tokio::test]
 async fn what_went_back_on_one_side_only_is_told_to_the_operator() {
     let mut bank = Bank::new().await;
     let ada = bank.user("ada", 0).await;

@@ -139,6 +139,37 @@ async fn a_withdrawal_that_is_still_under_way_at_stripe_is_not_made_twice() {
 }
 
 #[tokio::test]
+async fn a_payout_at_stripe_that_is_not_ours_to_the_cent_settles_nothing() {
+    let (bank, ada) = with_account(3000).await;
+    let account = bank.stripe.newest("account");
+    // Two of them, one over another amount, one to somebody else, one of another currency.
+    let wrong: [&[(i64, &str, &str)]; 4] = [
+        &[(1000, &account, "usd"), (1000, &account, "usd")],
+        &[(999, &account, "usd")],
+        &[(1000, "acct_of_mallory", "usd")],
+        &[(1000, &account, "eur")],
+    ];
+    for (case, transfers) in wrong.into_iter().enumerate() {
+        bank.stripe.fault(TRANSFERS, HangsUp);
+        let payment = withdraws(&ada, 500 + case as i64).await;
+        bank.settle().await;
+        let sent = bank.stripe.count(TRANSFERS);
+        let ours = 500 + case as i64 - 1000;
+        for (at, (amount, to, currency)) in transfers.iter().enumerate() {
+            let transfer = json!({"id": format!("tr_{case}_{at}"), "object": "transfer", "amount": amount + ours,
+                "currency": currency, "destination": to, "transfer_group": payment});
+            bank.stripe.books().objects.entry("transfer").or_default().push(transfer);
+        }
+        bank.advance(60).await;
+        assert_eq!(bank.status(&ada, &payment).await, "pending", "{transfers:?}");
+        let problem = bank.payment(&payment).await.problem.unwrap();
+        assert!(problem.contains(&format!("another payout for it, tr_{case}_")), "{problem}");
+        assert_eq!(bank.stripe.count(TRANSFERS), sent, "it was sent again: {transfers:?}");
+    }
+    bank.app.audit().await;
+}
+
+#[tokio::test]
 async fn whoever_has_lost_a_withdrawal_to_another_node_while_looking_for_it_sends_nothing() {
     let (bank, ada) = with_account(3000).await;
     bank.stripe.fault(TRANSFERS, HangsUp);
