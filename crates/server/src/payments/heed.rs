@@ -122,7 +122,8 @@ fn about(
 }
 
 fn paid_on_a_page(event: &Event, session: Session) -> Happened {
-    let Some(payment) = payment_of_page(&session) else { return foreign() };
+    // Somebody who pays on another page can write a reference, but no metadata.
+    let Some(payment) = named_by(&session.metadata) else { return foreign() };
     if session.mode != "payment" {
         return Happened::Nothing("nothing is paid on such a page".to_owned());
     }
@@ -135,16 +136,10 @@ fn paid_on_a_page(event: &Event, session: Session) -> Happened {
 }
 
 fn not_paid(session: Session, problem: &str) -> Happened {
-    match payment_of_page(&session) {
+    match named_by(&session.metadata) {
         Some(payment) => Happened::NotPaid { payment, problem: problem.to_owned() },
         None => foreign(),
     }
-}
-
-fn payment_of_page(session: &Session) -> Option<PaymentId> {
-    let ours = session.metadata.get("clawrk_payment")?;
-    // Somebody who pays on another page can write a reference, but no metadata.
-    (session.client_reference_id.as_ref() == Some(ours)).then(|| ours.parse().ok())?
 }
 
 fn intent_succeeded(intent: Intent) -> Happened {

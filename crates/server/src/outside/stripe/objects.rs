@@ -40,8 +40,6 @@ pub struct Session {
     pub amount_total: Option<i64>,
     /// In what.
     pub currency: Option<String>,
-    /// Which payment of the exchange it is for.
-    pub client_reference_id: Option<String>,
     /// The intent behind it.
     pub payment_intent: Option<String>,
     /// What the exchange has written on it.
