@@ -149,3 +149,26 @@ async fn the_notice_of_a_charge_settles_it_before_anybody_looks() {
     assert_eq!((ada.balance().await, bank.stripe.count("POST /v1/payment_intents")), (2500, 1));
     bank.check().await;
 }
+
+#[tokio::test]
+async fn a_card_is_saved_for_whom_it_was_asked_for_and_for_nobody_else() {
+    let mut bank = Bank::new().await;
+    let (ada, bob) = (bank.user("ada", 0).await, bank.user("bob", 0).await);
+    bank.card(&bob).await;
+    ada.post("/api/wallet/setup-payment-method", json!({})).await.expect(200);
+    let intent = bank.stripe.newest("setup_intent");
+    let mut told = bank.stripe.books().get("setup_intent", &intent).unwrap().clone();
+    told["payment_method"] = "pm_of_whom".into();
+    let of_bob = bank.stripe.books().objects["setup_intent"][0]["metadata"].clone();
+    // By a page of another program at the same Stripe account, or with names that do not belong together.
+    for metadata in [json!({}), of_bob, json!({"clawrk_user": "bob"})] {
+        told["metadata"] = metadata;
+        bank.stripe.books().tell("setup_intent.succeeded", &told);
+    }
+    bank.deliver().await;
+    assert_eq!(ada.get("/api/wallet/auto-topup").await.expect(200)["has_card"], false);
+    bank.stripe.save_card(&intent);
+    bank.deliver().await;
+    assert_eq!(ada.get("/api/wallet/auto-topup").await.expect(200)["has_card"], true);
+    bank.check().await;
+}
