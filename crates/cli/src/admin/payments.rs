@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
+use clawrk_domain::payment::Step;
 use clawrk_domain::{Cents, Payment, PaymentId, PaymentKind, PaymentState, UserId, limits};
 use clawrk_server::exchange::{Operator, OperatorError};
-use clawrk_server::payments::{Desk, back};
+use clawrk_server::payments::{Desk, back, pay};
 use clawrk_store::{ParkedNotice, Store};
 use serde_json::{Value, json};
 
@@ -216,9 +217,12 @@ async fn resolve(args: &ResolveArgs, out: &Output) -> Result<(), Failure> {
             return Err(failure.hint("look for the one whose metadata or transfer group is this payment's id"));
         }
     }
-    let user = name_of(&store, payment.user).await?;
     if !args.yes {
         text::must_ask(out)?;
+    }
+    at_stripe(&payment, args).await?;
+    let user = name_of(&store, payment.user).await?;
+    if !args.yes {
         out.note(&consequences(&payment, &user, args.paid.as_deref()));
         text::confirm(out, false, "Is that what Stripe's pages show?")?;
     }
@@ -232,6 +236,29 @@ async fn resolve(args: &ResolveArgs, out: &Output) -> Result<(), Failure> {
         out.text(&done(&resolved, &user));
     }
     Ok(())
+}
+
+/// What Stripe itself says against it. Without a key in the settings it is not asked.
+async fn at_stripe(payment: &Payment, args: &ResolveArgs) -> Result<(), Failure> {
+    if args.settings.config()?.stripe.is_none() {
+        return Ok(());
+    }
+    let desk = desk(&args.settings)?;
+    let found = pay::find(&desk, payment).await.context("Stripe could not be asked about it")?;
+    match (&args.paid, found) {
+        (None, Some(Step::Done(reference))) => {
+            let failure = Failure::failed("was_paid", format!("Stripe has it: {reference}"));
+            Err(failure.hint(format!("`clawrk admin payments resolve {} --paid {reference}`", payment.id)))
+        }
+        (Some(said), None) => {
+            let failure = Failure::failed("not_found", format!("Stripe has nothing for {}, and no {said}", payment.id));
+            Err(failure.hint("look for the one whose transfer group or metadata is this payment's id"))
+        }
+        (Some(said), Some(Step::Done(reference))) if *said != reference => {
+            Err(Failure::failed("not_found", format!("Stripe has {reference} for it, and no {said}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn payment_of(store: &Store, id: &str) -> Result<Payment, Failure> {

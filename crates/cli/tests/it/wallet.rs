@@ -112,6 +112,7 @@ fn money_comes_in_and_goes_out_and_the_books_are_compared() {
     twin["id"] = "tr_twin".into();
     stripe.books().now += 60;
     stripe.books().tell("transfer.created", &twin);
+    stripe.books().objects.get_mut("transfer").unwrap().push(twin.clone());
     let (code, text) = said(&exchange.command(["admin", "reconcile"]).output().unwrap());
     assert_eq!(code, 1);
     let twice = &format!("is $5.00 here and $10.00 at Stripe ({first}, tr_twin)");
@@ -162,12 +163,23 @@ fn what_nobody_knows_the_outcome_of_is_shown_to_the_operator_who_says_it() {
     let (code, text) = resolve(&["--paid", "tr_9"]);
     assert!(code == 2 && text.contains("add -y to confirm it"), "{text}");
     let (code, text) = resolve(&["--paid", "tr_9", "-y"]);
+    assert!(code == 1 && text.contains(&format!("Stripe has nothing for {id}, and no tr_9")), "{text}");
+    // Two of them: which one counts is for people to say.
+    for name in ["tr_9", "tr_10"] {
+        let transfer = json!({"id": name, "object": "transfer", "amount": 500, "currency": "usd",
+            "destination": payment["counterparty"], "transfer_group": id});
+        stripe.books().objects.get_mut("transfer").unwrap().push(transfer);
+    }
+    let (code, text) = resolve(&["--paid", "tr_9", "-y"]);
     assert_eq!((code, &*text), (0, "The withdrawal of $5.00 by ada is paid.\n"));
     let (code, text) = resolve(&["--paid", "tr_9", "-y"]);
     assert!(code == 1 && text.contains("This payment is paid, not parked"), "{text}");
     let (code, text) = said(&waiting.wait_with_output().unwrap());
     assert!(code == 0 && text.starts_with("$5.00 paid out.\n"), "{text}");
     assert!(said(&exchange.command(["admin", "payments"]).output().unwrap()).1.contains("Nothing is parked."));
+    stripe.books().objects.get_mut("transfer").unwrap().pop();
+    let (code, text) = resolve(&["--not-paid", "-y"]);
+    assert!(code == 1 && text.contains("Stripe has it: tr_9") && text.contains("--paid tr_9"), "{text}");
     exchange.audit();
 }
 

@@ -42,6 +42,13 @@ pub enum Step {
     Unknown(String),
 }
 
+impl Step {
+    /// Whether it happened.
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+}
+
 /// A user is about to pay in.
 pub(crate) fn begin_top_up(user: UserId, amount: Cents, at: &mut Moment<'_>) -> Result<Change, Rejection> {
     limits::within("amount_cents", amount.0, &limits::PAYMENT_CENTS)?;

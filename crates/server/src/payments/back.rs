@@ -1,5 +1,7 @@
 //! What went back of a payment, as Stripe has it now: notices come in any order, and a refund can fail after it was told.
 
+use std::collections::BTreeMap;
+
 use clawrk_domain::{Cents, Payment, PaymentKind};
 
 use super::Desk;
@@ -26,6 +28,26 @@ pub(super) async fn all(desk: &Desk, payment: &Payment) -> Result<Option<Cents>,
     let disputes = desk.stripe.disputes_of(intent).await?;
     let lost = disputes.iter().filter(|dispute| !is_harmless(&dispute.status));
     Ok(Some(lost.fold(refunded, |sum, dispute| sum + Cents(dispute.amount))))
+}
+
+/// What is left of all that Stripe has for a payment, which is these charges, or its payouts, less what was put right of
+/// them by refunds and reversals; none if some of it is in another currency.
+pub(super) async fn left(
+    desk: &Desk,
+    payment: &Payment,
+    charges: &BTreeMap<String, Cents>,
+) -> Result<Option<Cents>, StripeError> {
+    if payment.kind == PaymentKind::Withdrawal {
+        let payouts = desk.stripe.transfers_of(payment.id).await?.data;
+        let left = |payout: &Transfer| Cents(payout.amount) - Cents(payout.amount_reversed);
+        return Ok(Some(payouts.iter().map(left).fold(Cents::ZERO, |sum, left| sum + left)));
+    }
+    let mut sum = Cents::ZERO;
+    for (name, amount) in charges {
+        let Some(refunded) = refunded(desk, name).await? else { return Ok(None) };
+        sum = sum + *amount - refunded;
+    }
+    Ok(Some(sum))
 }
 
 /// Whether a dispute has taken nothing, or has given it back: a bank that only asks takes nothing.

@@ -78,7 +78,7 @@ pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -
             // It may have been settled while Stripe was asked.
             && let Some(payment) = store.payment(payment.id).await?
         {
-            found.differences.extend(told.beside(&payment));
+            found.differences.extend(differs(desk, &told, &payment).await?);
         }
     }
     let known: BTreeSet<PaymentId> = payments.iter().map(|payment| payment.id).collect();
@@ -89,7 +89,9 @@ pub async fn compare(store: &Store, desk: &Desk, span: (Timestamp, Timestamp)) -
                 found.differences.push(format!("Stripe has {names} over {amount} for a payment {id} that is not here"));
             }
             // What came of it was told within the span.
-            Some(payment) if payment.created_at < span.0 => found.differences.extend(told.beside(&payment)),
+            Some(payment) if payment.created_at < span.0 => {
+                found.differences.extend(differs(desk, &told, &payment).await?);
+            }
             Some(_) => {}
         }
     }
@@ -117,6 +119,15 @@ async fn payments(store: &Store, span: (Timestamp, Timestamp)) -> Result<Vec<Pay
         }
         all.extend(page);
     }
+}
+
+/// What differs about one payment, unless it was put right at Stripe: then what is left there is what is booked.
+async fn differs(desk: &Desk, told: &Told, payment: &Payment) -> Result<Option<String>, StripeError> {
+    let (Some(difference), theirs) = (told.beside(payment), told.theirs(payment)) else { return Ok(None) };
+    let Some(theirs) = theirs else { return Ok(Some(difference)) };
+    let ours = if payment.state == PaymentState::Paid { payment.amount - payment.back } else { Cents::ZERO };
+    let left = back::left(desk, payment, theirs).await?;
+    Ok((left != Some(ours)).then_some(difference))
 }
 
 /// What went back of payments here and did not at Stripe, or the other way around: of those of the span, and of those

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use clawrk_domain::payment::{AccountStatus, Happened, StripeNews};
-use clawrk_domain::{Action, Cents, Lease, NoticeId, Payment, PaymentId, UserId};
+use clawrk_domain::{Action, Cents, Lease, NoticeId, Payment, PaymentId, PaymentState, UserId};
 use clawrk_store::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::pay::paid_out;
 use super::{Desk, back};
 use crate::App;
 use crate::outside::stripe::StripeError;
@@ -82,9 +83,12 @@ async fn understood(app: &App, desk: &Desk, event: &Event) -> Result<Happened, S
                 Err(_) => unreadable(),
             }
         }
-        "transfer.created" => Happened::Nothing("it is for those who compare the books".to_owned()),
+        "transfer.created" => match serde_json::from_value::<Transfer>(object.clone()) {
+            Ok(transfer) => made(app, transfer).await?,
+            Err(_) => unreadable(),
+        },
         "transfer.reversed" => match serde_json::from_value::<Transfer>(object.clone()) {
-            Ok(transfer) => reversed(app, transfer).await?,
+            Ok(transfer) => reversed(app, desk, transfer).await?,
             Err(_) => unreadable(),
         },
         _ => Happened::Nothing("nothing follows from such a notice".to_owned()),
@@ -191,15 +195,38 @@ async fn refunded(app: &App, desk: &Desk, of: &OfIntent) -> Result<Happened, Sto
     })
 }
 
-async fn reversed(app: &App, transfer: Transfer) -> Result<Happened, StoreError> {
+/// What a payout was made for.
+async fn withdrawal_of(app: &App, transfer: &Transfer) -> Result<Option<Payment>, StoreError> {
     let payment = transfer.transfer_group.as_deref().and_then(|group| group.parse().ok());
-    let Some(payment) = payment else { return Ok(foreign()) };
-    let Some(found) = app.store.payment(payment).await? else { return Ok(foreign()) };
-    if found.reference.is_some_and(|known| known != transfer.id) {
-        return Ok(another());
+    let Some(payment) = payment else { return Ok(None) };
+    app.store.payment(payment).await
+}
+
+/// A payout was made: whoever sent it knows that, or looks for it. One for a withdrawal that was given back is for people,
+/// as its reversal is.
+async fn made(app: &App, transfer: Transfer) -> Result<Happened, StoreError> {
+    let given_back = withdrawal_of(app, &transfer).await?.filter(|payment| payment.state == PaymentState::Failed);
+    let Some(payment) = given_back.map(|payment| payment.id) else {
+        return Ok(Happened::Nothing("it is for those who compare the books".to_owned()));
+    };
+    Ok(Happened::Reversed { payment, reference: transfer.id, total: Cents::ZERO })
+}
+
+async fn reversed(app: &App, desk: &Desk, transfer: Transfer) -> Result<Happened, StoreError> {
+    let Some(payment) = withdrawal_of(app, &transfer).await? else { return Ok(foreign()) };
+    match &payment.reference {
+        Some(known) if *known != transfer.id => return Ok(another()),
+        Some(_) => {}
+        // Nobody knows yet whether it was paid: one that is not ours to the cent is put right, and settles nothing.
+        None if payment.state != PaymentState::Failed => match desk.stripe.transfers_of(payment.id).await {
+            Ok(found) if paid_out(&payment, &transfer, found.data.len()).is_done() => {}
+            Ok(_) => return Ok(another()),
+            Err(error) => return Ok(Happened::Trouble(error.to_string())),
+        },
+        None => {}
     }
     let (total, reference) = (cents(transfer.amount_reversed, &transfer.currency), transfer.id);
-    Ok(about(Ok(payment), total, |payment, total| Happened::Reversed { payment, reference, total }))
+    Ok(about(Ok(payment.id), total, |payment, total| Happened::Reversed { payment, reference, total }))
 }
 
 /// What an account may do: be paid, and pay out.

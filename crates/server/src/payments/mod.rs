@@ -12,7 +12,7 @@
 pub mod back;
 pub mod compare;
 mod heed;
-mod pay;
+pub mod pay;
 
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ async fn carried_out(app: &App, desk: &Desk, lease: Lease, payment: &Payment) ->
 }
 
 /// What Stripe has of it already, if anything.
-async fn find(desk: &Desk, payment: &Payment) -> Result<Option<Step>, StripeError> {
+pub async fn find(desk: &Desk, payment: &Payment) -> Result<Option<Step>, StripeError> {
     match payment.kind {
         PaymentKind::Withdrawal => {
             let found = desk.stripe.transfers_of(payment.id).await?.data;
@@ -104,7 +104,7 @@ async fn send(app: &App, desk: &Desk, payment: &Payment) -> Result<Step, StoreEr
 }
 
 /// What a payout that Stripe has means: nothing is settled by one that is not ours to the cent.
-fn paid_out(payment: &Payment, transfer: &Transfer, many: usize) -> Step {
+pub(super) fn paid_out(payment: &Payment, transfer: &Transfer, many: usize) -> Step {
     let is_ours = Cents(transfer.amount) == payment.amount
         && transfer.currency == "usd"
         && transfer.destination == payment.counterparty

@@ -1,6 +1,7 @@
 //! What goes back: refunds, disputes and reversals, and what the operator is told when the books differ in them.
 
 use clawrk_server::payments::compare::compare;
+use clawrk_store::Outcome;
 use serde_json::json;
 
 use super::Bank;
@@ -195,6 +196,63 @@ async fn what_is_put_right_at_stripe_of_one_too_many_moves_nothing_here() {
     assert_eq!(ada.balance().await, 2000);
     assert_eq!(bank.parked_notices().await, Vec::<String>::new());
     bank.check().await;
+}
+
+#[tokio::test]
+async fn a_reversal_settles_what_nobody_knew_only_if_the_payout_is_ours_to_the_cent() {
+    // Two of them of which one is put right; one over more, of which the rest is.
+    for transfers in [&[(600, 600), (600, 0)][..], &[(1000, 400)][..]] {
+        let mut bank = Bank::new().await;
+        let ada = bank.user("ada", 2500).await;
+        let account = bank.connect(&ada).await;
+        bank.stripe.fault("POST /v1/transfers", Fault::HangsUp);
+        let paid = ada.post("/api/wallet/withdraw", json!({"amount_cents": 600})).await.expect(200);
+        let payment = paid["id"].as_str().unwrap();
+        bank.settle().await;
+        for (at, (amount, reversed)) in transfers.iter().enumerate() {
+            let transfer = json!({"id": format!("tr_hand_{at}"), "object": "transfer", "amount": amount,
+                "currency": "usd", "destination": account, "transfer_group": payment, "amount_reversed": reversed});
+            bank.stripe.books().objects.entry("transfer").or_default().push(transfer.clone());
+            bank.stripe.books().tell("transfer.created", &transfer);
+            if *reversed > 0 {
+                bank.stripe.books().tell("transfer.reversed", &transfer);
+            }
+        }
+        bank.deliver().await;
+        bank.advance(60).await;
+        assert_eq!((ada.balance().await, bank.status(&ada, payment).await), (1900, "pending".to_owned()));
+        // The operator says what is left of it.
+        let left = if transfers.len() == 2 { "tr_hand_1" } else { "tr_hand_0" };
+        assert!(matches!(bank.resolve(payment, Some(left)).await, Outcome::Done(_)));
+        assert_eq!((ada.balance().await, bank.status(&ada, payment).await), (1900, "paid".to_owned()));
+        bank.app.audit().await;
+        let theirs = bank.stripe.books().paid_out();
+        assert_eq!(theirs, 600, "net, as in the ledger");
+        // What was put right is right.
+        if transfers.len() == 2 {
+            assert_eq!(differences(&bank).await, Vec::<String>::new());
+            bank.stripe.books().change("transfer", "tr_hand_0", json!({"amount_reversed": 0}));
+            let told = differences(&bank).await;
+            assert!(told.len() == 1 && told[0].contains("is $6.00 here and $12.00 at Stripe"), "{told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_payout_that_is_told_of_after_it_was_called_unpaid_is_for_people() {
+    let mut bank = Bank::new().await;
+    let ada = bank.user("ada", 2500).await;
+    bank.connect(&ada).await;
+    bank.stripe.fault("POST /v1/transfers", Fault::ActsAndHangsUp);
+    let paid = ada.post("/api/wallet/withdraw", json!({"amount_cents": 600})).await.expect(200);
+    bank.settle().await;
+    let hidden = bank.stripe.books().objects.get_mut("transfer").unwrap().pop().unwrap();
+    bank.advance(25 * 3600).await;
+    assert!(matches!(bank.resolve(paid["id"].as_str().unwrap(), None).await, Outcome::Done(_)));
+    bank.stripe.books().objects.get_mut("transfer").unwrap().push(hidden);
+    bank.deliver().await;
+    assert_eq!(ada.balance().await, 2500);
+    assert_eq!(bank.parked_notices().await, ["Stripe has a transfer for a withdrawal that was given back"]);
 }
 
 #[tokio::test]
