@@ -53,7 +53,7 @@ pub(crate) struct PageArgs {
 /// Arguments of `wallet topup`.
 #[derive(Debug, Args)]
 pub(crate) struct TopupArgs {
-    /// How much, in dollars: 20 or 20.50
+    /// How much, in dollars: 20.00 or $20
     #[arg(value_name = "DOLLARS", allow_negative_numbers = true, value_parser = parse_amount)]
     amount: i64,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct TopupArgs {
 /// Arguments of `wallet withdraw`.
 #[derive(Debug, Args)]
 pub(crate) struct WithdrawArgs {
-    /// How much, in dollars: 20 or 20.50
+    /// How much, in dollars: 20.00 or $20
     #[arg(value_name = "DOLLARS", allow_negative_numbers = true, value_parser = parse_amount)]
     amount: i64,
     /// Withdraw it without asking

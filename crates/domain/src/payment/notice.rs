@@ -174,7 +174,7 @@ fn of_payment(mut payment: Payment, happened: &Happened, purse: Purse, at: &mut 
                 return Err("a withdrawal is said to have been paid in".to_owned());
             }
             if *amount != Some(payment.amount) {
-                return Err(format!("Stripe says another amount than {}", payment.amount));
+                return Err(format!("Stripe says another amount than {} in US dollars", payment.amount));
             }
             let (reference, intent) = match happened {
                 Happened::Paid { reference, intent, .. } => (Some(reference), intent.as_ref()),

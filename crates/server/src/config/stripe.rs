@@ -47,6 +47,9 @@ impl StripeSetting {
         if !secret_key.chars().all(|character| character.is_ascii_graphic()) {
             return Err(invalid("stripe_secret_key", "visible ASCII characters", MASK));
         }
+        if secret_key.starts_with("pk_") {
+            return Err(invalid("stripe_secret_key", "the secret key (sk_…), not the publishable one", MASK));
+        }
         if secrets.is_empty() {
             const NEEDS: &str = "given beside stripe_secret_key: without it nobody would hear that a top-up was paid";
             return Err(invalid("stripe_webhook_secret", NEEDS, "left out"));
@@ -91,6 +94,7 @@ mod tests {
             (&[key][..], "stripe_webhook_secret"),
             (&[secret], "stripe_secret_key"),
             (&[("stripe_secret_key", "sk canary"), secret], "stripe_secret_key"),
+            (&[("stripe_secret_key", "pk_test_canary"), secret], "stripe_secret_key"),
             (&[key, secret, ("stripe_api_url", "canary")], "stripe_api_url"),
             (&[key, secret, ("public_url", "example.org")], "public_url"),
         ] {

@@ -92,7 +92,7 @@ async fn what_differs_from_our_record_is_parked_and_not_credited() {
         change(&mut bad["data"]["object"]);
         bank.tell_all(&[bad]).await;
         assert_eq!((ada.balance().await, bank.status(&ada, &payment).await), (0, "open".to_owned()), "{what}");
-        assert_eq!(bank.parked_notices().await, ["Stripe says another amount than $25.00"], "{what}");
+        assert_eq!(bank.parked_notices().await, ["Stripe says another amount than $25.00 in US dollars"], "{what}");
         // What is right is taken all the same.
         bank.tell_all(&notices).await;
         assert_eq!(ada.balance().await, 2500);
