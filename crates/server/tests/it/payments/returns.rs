@@ -293,6 +293,18 @@ async fn what_went_back_on_one_side_only_is_told_to_the_operator() {
     bank.check().await;
 }
 
+#[tokio::test]
+async fn a_page_whose_charge_is_not_told_does_not_end_the_comparison() {
+    let mut bank = Bank::new().await;
+    let ada = bank.user("ada", 0).await;
+    let (session, _) = bank.page(&ada, 2500).await;
+    let paid = json!({"payment_status": "paid", "payment_intent": null});
+    let session = bank.stripe.books().change("checkout.session", &session, paid);
+    bank.stripe.books().tell("checkout.session.completed", &session);
+    let told = differences(&bank).await;
+    assert!(told.len() == 1 && told[0].contains("is not settled here yet"), "{told:?}");
+}
+
 /// What the operator is told of the last day.
 async fn differences(bank: &Bank) -> Vec<String> {
     let now = bank.app.clock.now();
